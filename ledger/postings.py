@@ -305,6 +305,23 @@ class PackedRows(Sequence[Row]):
         """Return the version of a row."""
 
 
+def blocks_until(blocks: Iterable[Sequence[Row]], time_msc: int) -> Iterator[Sequence[Row]]:
+    """Yield postings that arrived in order, some at a time, up to a broker time inclusive."""
+    for block in blocks:
+        last_msc, second_msc = second_of(block[-1][0]), second_of(time_msc)
+        if last_msc < second_msc:
+            yield block
+            continue
+        begin, end = 0, len(block)
+        if isinstance(block, PackedRows):  # which need not all be made into rows
+            places = ((msc, -1, 0) for msc in (second_msc, second_msc + SECOND_MSC))
+            begin, end = (bisect_left(range(end), place, key=block.place) for place in places)
+        yield block[:begin]
+        yield [row for row in block[begin:end] if row[0] <= time_msc]
+        if last_msc > time_msc:
+            return
+
+
 class Postings:
     """An account's postings in the fold order, each deal once: its two streams merged.
 

@@ -75,12 +75,18 @@ class Seal:
 # ------------------------------------------------------------------------------------------------------------ making one
 
 
-def create(journal: Journal, key: Ed25519PrivateKey, now_us: int) -> Seal:
+def create(journal: Journal, key: Ed25519PrivateKey, now_us: int, heads: Mapping[AccountId, Head] | None = None) -> Seal:
     """Return a seal of a journal as it is at this moment, and note it in the journal, for the next one to name.
 
     Who may only read makes a seal that is not noted: it proves the same, and the next one does not name it.
+
+    Args:
+        journal: The journal.
+        key: Whoever seals.
+        now_us: The present, UTC microseconds.
+        heads: What is stated, where it was read before.
     """
-    heads = journal.heads()
+    heads = journal.heads() if heads is None else heads
     before = journal.seals()
     text = _signed(_statement(journal.identity(), now_us, before[-1] if before else None, heads), key)
     with suppress(JournalError):

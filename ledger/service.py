@@ -42,6 +42,7 @@ from ledger.folds import PORTFOLIO
 from ledger.journal import Appended, Difference, EventStore, Head, Journal, Outcome, Selection
 from ledger.journal.checkpoints import INTERVAL, repeated_hour, replayed, simulated
 from ledger.journal.location import MOVED
+from ledger.journal.moments import select_events
 from ledger.journal.sql.forking import importing, prepare_for_forks
 from ledger.marks import Mark as AccountMark
 from ledger.portfolio import Portfolio
@@ -840,18 +841,13 @@ class Account:
             if version > last:
                 raise BadValue(f"{self.name} has versions 1 to {last}, found {version}")
             last = version
-        if known_us is not None:
-            last = min(last, self._journal.version_at(self.name, known_us))
-        # Currency, mode and scales hold for any moment; which clock rule was believed depends on what was known.
-        terms = self._journal.terms(self.name, last) or self.terms
-        if until_us is None:
-            return Selection(version=last), terms
-        until_utc_msc = (until_us - 1) // 1000
-        time_msc = terms.clock.from_utc_msc(until_utc_msc)
-        hour = terms.clock.repeated_hour(time_msc) if terms.order is DealOrder.TICKET else None
-        if hour is None:
-            return Selection(version=last, time_msc=time_msc), terms
-        return Selection(version=last, time_msc=hour[1] - 1, until_utc_msc=until_utc_msc), terms
+        return select_events(
+            last,
+            until_us=until_us,
+            known_us=known_us,
+            version_at=partial(self._journal.version_at, self.name),
+            terms_at=lambda version: self._journal.terms(self.name, version) or self.terms,
+        )
 
     def trades(self, *, until: Moment = None, known_at: Moment = None, version: int | None = None) -> Iterator[Trade]:
         """Yield closed trades in the order they were closed, then those whose result is not known in full.

@@ -20,6 +20,7 @@ from ledger.service import Ledger, utc_now_us
 from ledger.upkeep import note
 
 if TYPE_CHECKING:
+    from ledger.journal.backup import Source
     from ledger.values import AccountId
 
 _FORMATS: Final = ("parquet", "csv", "jsonl")
@@ -45,7 +46,7 @@ def backup(journal: str | None, file: Path, textfile: Path | None, as_json: bool
     with open_ledger(journal) as ledger:
         left, begun_us = text_file(textfile, "backup", ledger), utc_now_us()
         try:
-            _copy(ledger, str(file.absolute()), as_json=as_json, is_restored=False)
+            copy_whole(ledger.journal, str(file.absolute()), as_json=as_json, is_restored=False)
         except LedgerError as error:
             note(ledger.journal, BACKUP, utc_now_us(), problems=1, problem=str(error))
             raise
@@ -71,16 +72,17 @@ def restore(journal: str | None, file: Path, as_json: bool) -> None:  # noqa: FB
     """
     url = journal_url(journal)
     with Ledger.open(str(file.absolute())) as ledger:
-        _copy(ledger, url, as_json=as_json, is_restored=True)
+        copy_whole(ledger.journal, url, as_json=as_json, is_restored=True)
 
 
-def _copy(ledger: Ledger, url: str, *, as_json: bool, is_restored: bool) -> None:
+def copy_whole(source: Source, url: str, *, as_json: bool, is_restored: bool) -> None:
+    """Copy a journal, or an archive of one, to where there is none, and print what the copy holds."""
     from ledger.journal.backup import copy_journal
 
-    events = sum(head.version for head in ledger.journal.heads().values())
+    events = sum(head.version for head in source.heads().values())
     with bar("copying and verifying", 2 * events) as progress:
-        copied = copy_journal(ledger.journal, url, utc_now_us, progress, is_restored=is_restored)
-    parent = ledger.journal.identity() if is_restored else None
+        copied = copy_journal(source, url, utc_now_us, progress, is_restored=is_restored)
+    parent = source.identity() if is_restored else None
     if as_json:
         print_json(
             {

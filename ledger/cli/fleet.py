@@ -1,4 +1,4 @@
-"""The commands about a fleet: which accounts several workers sync, how they are, and the workers themselves."""
+"""The commands about a fleet: which accounts several workers sync, how they are, the workers themselves, and questions."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from ledger.cli import fleet_archive
 from ledger.cli.csv_output import csv_option, print_csv, require_one_format
 from ledger.cli.options import ACCOUNT_NAME, configuration, journal_option, journal_url, json_option, open_ledger
 from ledger.cli.output import print_json, print_line, print_table, warn
@@ -39,9 +40,11 @@ _GATEWAY_COLUMNS: Final = (
 )  # fmt: skip
 
 
-@click.group("fleet", short_help="Say which accounts several workers sync, and show how they are.")
+@click.group("fleet", short_help="Many accounts: who syncs them, how they are, what they hold.")
 def fleet() -> None:
-    """Say which accounts the workers of ledger sync --fleet sync, and show how they are. The journal is one in Postgres.
+    """Say which accounts the workers of ledger sync --fleet sync, and ask about all accounts at once.
+
+    Workers need a journal in Postgres. Questions are answered from any journal, or from an archive.
 
     \b
     Examples:
@@ -49,7 +52,13 @@ def fleet() -> None:
       ledger fleet load accounts.csv
       ledger sync --fleet --workers 4
       ledger fleet status
+      ledger fleet report --archive archive
+      ledger fleet replay --archive archive --until 2026-06-15T12:00 --where 'symbol = XAUUSD'
     """
+
+
+for _command in (fleet_archive.replay, fleet_archive.report, fleet_archive.breaks):
+    fleet.add_command(_command)
 
 
 @fleet.command("add")

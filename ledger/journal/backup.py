@@ -7,9 +7,10 @@ it passes for a journal before all of it is there and verified; a copy that was 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from socket import gethostname
-from typing import Final
+from typing import Final, Protocol
 from uuid import uuid4
 
 from attrs import frozen
@@ -18,6 +19,8 @@ from ledger.codec import Stored
 from ledger.errors import AccountMismatch, BadValue, CorruptEvent, JournalMissing
 from ledger.journal import Head, Journal, Parent
 from ledger.journal.admission import admit_verbatim, start
+from ledger.journal.evidence import StoredEvidence
+from ledger.journal.location import FormerJournal, Location
 from ledger.journal.sql.engine import UNFINISHED, Engine, found_revision, open_engine, shown, sqlite_path
 from ledger.journal.sql.journal import SqlJournal
 from ledger.journal.sql.migrate import finish, insert_parents, migrate
@@ -45,8 +48,48 @@ class Copied:
         return sum(head.version for head in self.heads.values())
 
 
+class Source(Protocol):
+    """What is copied: a journal, or what was archived of one."""
+
+    def identity(self) -> str:
+        """Return the journal's id."""
+        ...
+
+    def parents(self) -> tuple[Parent, ...]:
+        """Return the journals that it was restored from, the nearest first."""
+        ...
+
+    def file(self) -> Path | None:
+        """Return the SQLite file that holds it, None for something else."""
+        ...
+
+    def seals(self) -> list[str]:
+        """Return the seals that were made of it, oldest first."""
+        ...
+
+    def heads(self) -> dict[AccountId, Head]:
+        """Return account -> head, of all accounts with events at one moment."""
+        ...
+
+    def rows(self, account: AccountId, *, after: int = 0, upto: int | None = None) -> Iterator[Stored]:
+        """Yield an account's rows, ascending version, after one version up to another inclusive."""
+        ...
+
+    def stored_evidence(self, account: AccountId, digest: str) -> StoredEvidence | None:
+        """Return a raw answer, compressed."""
+        ...
+
+    def location(self, account: AccountId) -> Location:
+        """Return whether the account is there, and its epoch."""
+        ...
+
+    def origins(self, account: AccountId) -> tuple[FormerJournal, ...]:
+        """Return the journals that the account was in before."""
+        ...
+
+
 def restore_journal(
-    source: Journal, url: str, now_us: Callable[[], int], progress: Callable[[int], object] = lambda _: None
+    source: Source, url: str, now_us: Callable[[], int], progress: Callable[[int], object] = lambda _: None
 ) -> Copied:
     """Make a journal of a backup, to go on with: a journal of its own, whose parent is the one that was backed up.
 
@@ -56,7 +99,7 @@ def restore_journal(
 
 
 def copy_journal(
-    source: Journal,
+    source: Source,
     url: str,
     now_us: Callable[[], int],
     progress: Callable[[int], object] = lambda _: None,
@@ -110,7 +153,7 @@ def copy_journal(
         target.close()
 
 
-def _require_free_name(engine: Engine, source: Journal) -> None:
+def _require_free_name(engine: Engine, source: Source) -> None:
     """Refuse to make a copy under a name that SQLite uses for something else of the source."""
     file, journal = sqlite_path(engine.url), source.file()
     if file is None or journal is None:
@@ -119,7 +162,7 @@ def _require_free_name(engine: Engine, source: Journal) -> None:
         raise BadValue(f"{file} is a name that SQLite uses for what belongs to {journal}: name another file")
 
 
-def _begin(engine: Engine, source: Journal, heads: Mapping[AccountId, Head], *, is_restored: bool) -> None:
+def _begin(engine: Engine, source: Source, heads: Mapping[AccountId, Head], *, is_restored: bool) -> None:
     """Make the tables of a copy, with its journal id and parents."""
     parents = source.parents()
     if is_restored:
@@ -129,7 +172,7 @@ def _begin(engine: Engine, source: Journal, heads: Mapping[AccountId, Head], *, 
     migrate(engine, copy_of=journal_id, fill=lambda connection: insert_parents(connection, parents))
 
 
-def _begun(target: Journal, source: Journal, *, is_restored: bool) -> tuple[str, Mapping[AccountId, int] | None]:
+def _begun(target: Journal, source: Source, *, is_restored: bool) -> tuple[str, Mapping[AccountId, int] | None]:
     """Return which journal a copy was begun of, and for one that is restored as of which versions."""
     parents = target.parents()
     if is_restored and len(parents) > len(source.parents()):
@@ -137,7 +180,7 @@ def _begun(target: Journal, source: Journal, *, is_restored: bool) -> tuple[str,
     return target.identity() if not is_restored else f"{target.identity()} (a backup)", None
 
 
-def _heads_at(source: Journal, versions: Mapping[AccountId, int], heads: Mapping[AccountId, Head]) -> dict[AccountId, Head]:
+def _heads_at(source: Source, versions: Mapping[AccountId, int], heads: Mapping[AccountId, Head]) -> dict[AccountId, Head]:
     """Return where the accounts of a journal were at some versions, which it has reached."""
     found = {}
     for account, version in versions.items():
@@ -147,20 +190,18 @@ def _heads_at(source: Journal, versions: Mapping[AccountId, int], heads: Mapping
     return found
 
 
-def _head_at(source: Journal, account: AccountId, version: int) -> Head:
+def _head_at(source: Source, account: AccountId, version: int) -> Head:
     state = start(account)
     for at in range(0, version, _ROWS):
         state = admit_verbatim(account, state, _batch(source, account, at, version), lambda _: None).head
     return state
 
 
-def _batch(source: Journal, account: AccountId, after: int, upto: int) -> list[Stored]:
+def _batch(source: Source, account: AccountId, after: int, upto: int) -> list[Stored]:
     return list(source.rows(account, after=after, upto=min(after + _ROWS, upto)))
 
 
-def _copy_account(
-    source: Journal, target: SqlJournal, account: AccountId, head: Head, progress: Callable[[int], object]
-) -> int:
+def _copy_account(source: Source, target: SqlJournal, account: AccountId, head: Head, progress: Callable[[int], object]) -> int:
     begun = target.head(account)
     after = begun.version if begun else 0
     kept: set[str] = set()

@@ -229,9 +229,7 @@ def replayed(
     if interval is None:
         folded, mark = _begun(journal, account, selection, terms, fold, progress)
         postings = postings_of(fold, journal, account, selection, terms, after=mark)
-        while rows := _quick(folded, postings, _PACKED) or postings.take(_CHUNK):
-            folded.fold(rows, decode_posting)
-            progress(len(rows))
+        fold_postings(folded, postings, progress)
         return _finished(folded, selection), _selected(journal, account, selection, postings)
     found = _latest(journal, account, selection, terms, fold)
     begun = load(found, fold, terms) if found else None
@@ -259,6 +257,15 @@ def replayed(
     if begun is None and selection.time_msc is None:  # a long one is worth it to make the next one short
         journal.segments.extend(account, selection.version)
     return _finished(folded, selection), _selected(journal, account, selection, postings)
+
+
+def fold_postings(
+    folded: Folded, postings: Postings | VersionedPostings, progress: Callable[[int], object] = lambda _: None
+) -> None:
+    """Fold all that is left of postings. ``progress`` is called with how many more are folded."""
+    while rows := _quick(folded, postings, _PACKED) or postings.take(_CHUNK):
+        folded.fold(rows, decode_posting)
+        progress(len(rows))
 
 
 def _quick(folded: Folded, postings: Postings | VersionedPostings, most: int) -> PackedRows | None:

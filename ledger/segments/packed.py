@@ -108,7 +108,7 @@ class Packed:
         self.symbols = symbols
         self.whole = whole
         self._whole_json = rows
-        self._whole_rows: list[Row] | None = None  # made when the first is asked for
+        self._whole_rows: Sequence[Row] | None = None  # made when the first is asked for
         self._are_symbols_checked = False
 
     def __len__(self) -> int:
@@ -141,6 +141,23 @@ class Packed:
             symbols = {}
         text = dump_json(texts).encode("utf-8", "surrogatepass")
         return cls(len(rows), columns, tuple(symbols), array("I", whole), text)
+
+    @classmethod
+    def of_columns(
+        cls, count: int, columns: Sequence[Column], symbols: Sequence[str], whole: array[int], rows: Sequence[Row]
+    ) -> Packed:
+        """Return columns that are in memory already as packed rows; ``to_bytes`` is for those that ``pack`` returned.
+
+        Args:
+            count: How many rows.
+            columns: As the attribute.
+            symbols: As the attribute.
+            whole: As the attribute.
+            rows: The rows that are stored whole.
+        """
+        packed = cls(count, columns, symbols, whole, b"[]")
+        packed._whole_rows = rows
+        return packed
 
     # ---- as bytes
 

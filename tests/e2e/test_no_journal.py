@@ -46,6 +46,7 @@ ASKED = {
     "export": ("export", "--out", "x.csv"),
     "backup": ("backup", "copy.db"),
     "seal": ("seal",),
+    "archive": ("archive", "--out", "archived"),
     "verify": ("verify",),
     "incidents": ("incidents",),
     "report": ("report",),

@@ -19,6 +19,8 @@ SYMBOLS = (
 START_MSC = 1_600_000_000_000
 _BATCH = 20_000
 _HELD_MOST = 20
+_HISTORIES = 16
+_FLEET_BATCH = 1000  # an hour: what is recorded is known soon
 _SOON = 30  # so many events later what was held back is recorded
 
 
@@ -61,6 +63,34 @@ def make_journal(url: str, count: int, *, nets: bool) -> str:
             if made.exists():
                 made.rename(url.removeprefix("sqlite:///") + end)
     return url
+
+
+def make_fleet(folder: Path, accounts: int, each: int) -> str:
+    """Write a journal of so many accounts with so many events each, and return its URL; one that is there already is used.
+
+    Sixteen histories are recorded again and again, every fourth by a netting account.
+    """
+    from ledger import Ledger
+
+    file = folder / f"fleet-{accounts}-{each}.db"
+    if not file.exists():
+        now_us = [0]
+        histories: dict[int, list[Any]] = {}
+        draft = file.with_suffix(".draft")
+        with Ledger.create(f"sqlite:///{draft}", now_us=lambda: now_us[0]) as ledger:
+            for number in range(accounts):
+                kind = number % _HISTORIES
+                nets, now_us[0] = kind % 4 == 3, START_MSC * 1000
+                if kind not in histories:
+                    histories[kind] = list(generate_events(each - 1, seed=kind + 1, nets=nets))
+                events = histories[kind]
+                account = ledger.account("Fleet", number + 1)
+                account.open(currency="USD", mode="netting" if nets else "hedging", clock="ny-close")
+                for begin in range(0, len(events), _FLEET_BATCH):
+                    _record(account, events[begin : begin + _FLEET_BATCH], now_us)
+                ledger.forget(account.name)
+        draft.rename(file)
+    return f"sqlite:///{file}"
 
 
 def _record(account: Any, batch: list[Any], now_us: list[int]) -> None:

@@ -20,16 +20,17 @@ class Sizes:
     library: int  # events that eventsourcing replays
     moments: int  # questions about a moment
     accounts: int  # of a journal of many
+    fleet: tuple[int, int]  # accounts that are archived, and events of each
     curve: tuple[int, ...]  # journals of the growth curves, in events
 
 
 QUICK = Sizes(
     rounds=3, fills=100, batches=2, replayed=100_000, long=200_000, library=10_000, moments=10, accounts=1_000,
-    curve=(10_000, 20_000, 50_000, 100_000, 200_000),
+    fleet=(10, 20_000), curve=(10_000, 20_000, 50_000, 100_000, 200_000),
 )  # fmt: skip
 FULL = Sizes(
     rounds=3, fills=200, batches=5, replayed=1_000_000, long=10_000_000, library=100_000, moments=50, accounts=10_000,
-    curve=(10_000, 100_000, 1_000_000, 10_000_000),
+    fleet=(1_000, 20_000), curve=(10_000, 100_000, 1_000_000, 10_000_000),
 )  # fmt: skip
 
 

@@ -27,7 +27,7 @@ RUNTIME_LOCK = "requirements.lock"
 DEV_LOCK = "requirements-dev.lock"
 
 UNAVAILABLE = 3  # exit code: try again when what was missing is there
-SPACE_NEEDED_MB = {RUNTIME_LOCK: 200, DEV_LOCK: 1000}
+SPACE_NEEDED_MB = {RUNTIME_LOCK: 200, DEV_LOCK: 3000}
 LOCK_WAIT_SEC = 900
 
 _RECORD = VENV / "ledger-installed.json"  # what is installed here; written last, removed first

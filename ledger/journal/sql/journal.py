@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-from bisect import bisect_left
 from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext, suppress
 from functools import lru_cache, partial
@@ -68,11 +67,11 @@ from ledger.postings import (
     OUT_OF_ORDER,
     OUTSIDE_FOLD,
     FoldKey,
-    PackedRows,
     Posting,
     Postings,
     Reading,
     Row,
+    blocks_until,
     place_of,
     second_of,
 )
@@ -424,7 +423,7 @@ class SqlJournal:
         newest_plain = begin.newest_plain if begin else 0
         plain = self._plain(account, newest_plain, selection.version, differences)
         if selection.time_msc is not None:
-            plain = _until(plain, selection.time_msc)
+            plain = blocks_until(plain, selection.time_msc)
         order = order_of(terms, _Records(self, key), selection)
         placed: Iterator[tuple[FoldKey, Row]] = self._placed(account, selection, after, is_anchored=order.is_anchored)
         if besides:
@@ -931,23 +930,6 @@ def _read_location(session: Session, account: AccountId) -> Location:
 def _read_health(session: Session, account: AccountId) -> SyncHealth | None:
     rows = session.query(_HEALTH_OF, account_key(account))
     return from_columns(account, dict(zip(HEALTH, rows[0], strict=True))) if rows else None
-
-
-def _until(blocks: Iterator[Sequence[Row]], time_msc: int) -> Iterator[Sequence[Row]]:
-    """Yield postings, ascending by the second, up to a broker time inclusive."""
-    for block in blocks:
-        last_msc, second_msc = second_of(block[-1][0]), second_of(time_msc)
-        if last_msc < second_msc:
-            yield block
-            continue
-        begin, end = 0, len(block)
-        if isinstance(block, PackedRows):  # which need not all be made into rows
-            places = ((msc, -1, 0) for msc in (second_msc, second_msc + SECOND_MSC))
-            begin, end = (bisect_left(range(end), place, key=block.place) for place in places)
-        yield block[:begin]
-        yield [row for row in block[begin:end] if row[0] <= time_msc]
-        if last_msc > time_msc:
-            return
 
 
 class _Records:

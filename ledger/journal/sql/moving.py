@@ -7,11 +7,11 @@ change of the head's row under the lock that appends take: what was acknowledged
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from ledger.codec import Stored
 from ledger.errors import AccountMismatch, AccountUnknown, CorruptEvent
-from ledger.journal import Head, Journal
+from ledger.journal import Head
 from ledger.journal.admission import admit_verbatim, start
 from ledger.journal.evidence import StoredEvidence
 from ledger.journal.health import COLUMNS as HEALTH
@@ -247,7 +247,15 @@ def _insert_events(session: Session, rows: list[tuple[Any, ...]]) -> None:
         driver.executemany(_INSERT_EVENT, rows)
 
 
-def evidence_of(source: Journal, account: AccountId, rows: Sequence[Stored], kept: set[str]) -> Iterator[StoredEvidence]:
+class Answers(Protocol):
+    """What raw answers are read from: a journal, or what was archived of one."""
+
+    def stored_evidence(self, account: AccountId, digest: str) -> StoredEvidence | None:
+        """Return a raw answer, compressed."""
+        ...
+
+
+def evidence_of(source: Answers, account: AccountId, rows: Sequence[Stored], kept: set[str]) -> Iterator[StoredEvidence]:
     """Yield the raw answers that rows are the first to refer to, and note them in ``kept``.
 
     Raises:

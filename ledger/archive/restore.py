@@ -1,0 +1,98 @@
+"""A journal of an archive: what ``journal.backup`` copies, read from an archive."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator
+from itertools import chain, islice
+from pathlib import Path
+from typing import Final
+
+from ledger.archive.check import account_folders, tables
+from ledger.archive.columns import values_of
+from ledger.archive.form import EVIDENCE_COLUMNS, MANIFEST, SEALS
+from ledger.archive.read import ArchivedAccount
+from ledger.archive.write import read_description
+from ledger.codec import Stored
+from ledger.errors import BadValue
+from ledger.journal import Head, Parent
+from ledger.journal.evidence import StoredEvidence
+from ledger.journal.location import FormerJournal, Location
+from ledger.values import AccountId
+
+_ANSWERS_AT_ONCE: Final = 1
+
+
+class ArchiveSource:
+    """An archive as the source of a restore (``journal.backup.Source``). Rows are quick to read one after the other.
+
+    Args:
+        folder: The archive.
+
+    Raises:
+        BadValue: It is none, or no run that wrote it has ended.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        described = read_description(folder)
+        if described is None or "journal" not in described:
+            raise BadValue(f"{folder}: expected an archive that a run of ledger archive finished, found none")
+        self._folder, self._described = folder, described
+        found = [ArchivedAccount(place) for place in account_folders(folder) if (place / MANIFEST).exists()]
+        self._accounts = {one.name: one for one in sorted(found, key=lambda one: one.name)}
+        self._read: tuple[AccountId | None, int, Iterator[Stored]] = (None, 0, iter(()))
+
+    def identity(self) -> str:
+        """Return the id of the journal that it was last written from."""
+        return str(self._described["journal"])
+
+    def parents(self) -> tuple[Parent, ...]:
+        """Return nothing: an archive names no journals that came before."""
+        return ()
+
+    def file(self) -> Path | None:
+        """Return None: it is no SQLite file."""
+        return None
+
+    def seals(self) -> list[str]:
+        """Return the seals of the runs that wrote it, oldest first."""
+        return [(self._folder / SEALS / name).read_text(encoding="utf-8") for name in self._described["seals"]]
+
+    def location(self, account: AccountId) -> Location:  # noqa: ARG002  # it is so of every account
+        """Return that the account is there: an archive does not know where it went afterwards."""
+        return Location()
+
+    def origins(self, account: AccountId) -> tuple[FormerJournal, ...]:  # noqa: ARG002
+        """Return nothing: the manifest names the journal that was archived alone."""
+        return ()
+
+    def heads(self) -> dict[AccountId, Head]:
+        """Return account -> head, as they are archived."""
+        return {name: one.head for name, one in self._accounts.items()}
+
+    def rows(self, account: AccountId, *, after: int = 0, upto: int | None = None) -> Iterator[Stored]:
+        """Yield rows behind a version, up to another; those behind the last that were asked for go on in the file."""
+        name, version, rows = self._read
+        if (name, version) != (account, after):
+            rows = chain.from_iterable(self._accounts[account].rows(after))
+        last = self._accounts[account].head.version if upto is None else upto
+        self._read = account, last, rows
+        return islice(rows, max(0, last - after))
+
+    def stored_evidence(self, account: AccountId, digest: str) -> StoredEvidence | None:
+        """Return a raw answer as a journal stores it, None if it is not archived."""
+        one, wanted = self._accounts[account], bytes.fromhex(digest)
+        for segment in one.manifest.segments:
+            for table in () if segment.evidence is None else tables(one.place / segment.evidence.file, ("sha256",)):
+                if wanted in values_of(table, "sha256"):
+                    assert segment.evidence is not None
+                    return _answer(one.place / segment.evidence.file, wanted)
+        return None
+
+
+def _answer(path: Path, wanted: bytes) -> StoredEvidence | None:
+    for table in tables(path, EVIDENCE_COLUMNS, _ANSWERS_AT_ONCE):
+        if values_of(table, "sha256") == [wanted]:
+            [raw] = values_of(table, "raw")
+            return StoredEvidence(digest=wanted.hex(), size=len(raw), body=zlib.compress(raw))
+    return None

@@ -1,0 +1,381 @@
+"""Writing an archive: the events behind the last archived version, account by account, in several processes.
+
+Files are written under another name and durable before they get theirs; each segment is read back and its chain hashed again
+before a manifest names it. So a run that is killed leaves the archive of before, or a longer one that is as valid.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from datetime import datetime
+from functools import partial
+from itertools import islice
+from multiprocessing import get_context
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from attrs import evolve, frozen
+
+from ledger.archive.chain import Known
+from ledger.archive.check import file_of, read_back, tables
+from ledger.archive.columns import values_of
+from ledger.archive.form import (
+    DESCRIPTION,
+    EVENT_COLUMNS,
+    FORM,
+    GROUP_ROWS,
+    LOCK,
+    MANIFEST,
+    SEALS,
+    SEGMENT_ROWS,
+    account_folder,
+    event_schema,
+    event_writer,
+    evidence_schema,
+    file_name,
+    require_pyarrow,
+)
+from ledger.archive.manifest import File, Manifest, Segment, read_manifest, scales_of, write_manifest
+from ledger.clock import MICROSECOND, UTC_EPOCH
+from ledger.codec import Stored
+from ledger.errors import AccountMismatch, BadValue, CorruptEvent, JournalUnavailable
+from ledger.gateway.serve.lock import FileLock
+from ledger.journal import Head, Journal
+from ledger.journal.evidence import decompress
+from ledger.journal.sql.words import REVISION
+from ledger.output_files import written_whole
+from ledger.postings import ASSERTED, Row
+from ledger.seals import create
+from ledger.values import AccountId
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+_AT: Final = tuple(Stored._fields.index(name) for name in EVENT_COLUMNS)
+_VERSION, _EVIDENCE = Stored._fields.index("version"), Stored._fields.index("evidence")
+_BATCH: Final = 8192
+#: What is read of the assertions that are archived.
+_ASSERTED: Final = ("placement", "position_id", "order_msc", "order_deal")
+#: Raw answers are written some at a time: so many bytes of them.
+_ANSWER_BYTES: Final = 16 * 1024 * 1024
+
+
+@frozen(kw_only=True)
+class Archived:
+    """What a run archived of one account: ``events`` new ones, up to ``version``, in files of so many ``bytes``."""
+
+    account: AccountId
+    events: int
+    version: int
+    head: str
+    bytes: int
+
+
+Progress = Callable[[int], object]
+
+
+def archive(
+    open_journal: Callable[[], Journal],
+    folder: Path,
+    now_us: Callable[[], int],
+    *,
+    accounts: Sequence[AccountId] | None = None,
+    key: Ed25519PrivateKey | None = None,
+    jobs: int = 1,
+    progress: Progress = lambda _: None,
+) -> list[Archived]:
+    """Archive what is new of a journal, as of one moment, while others append.
+
+    Args:
+        open_journal: Opens the journal; called in each process.
+        folder: The archive; made where there is none.
+        now_us: Returns the present in UTC microseconds.
+        accounts: Only these; all without.
+        key: Signs a seal of the heads that are archived.
+        jobs: So many processes.
+        progress: Called with how many events more are archived.
+
+    Raises:
+        JournalUnavailable: Another run writes the archive, or pyarrow is not installed.
+        AccountMismatch: An account has another history in the archive. Nothing of it was changed.
+        CorruptEvent: What was read, or what was written, is not what was recorded.
+    """
+    require_pyarrow()
+    folder.mkdir(parents=True, exist_ok=True)
+    journal = open_journal()
+    try:
+        with _locked(folder):
+            known = read_description(folder)
+            heads = _heads(journal, accounts)
+            seal = None if key is None else _write_seal(journal, folder, key, now_us(), heads)
+            _write_description(folder, known or {"form": FORM, "seals": []})
+            tasks = [(account, head) for account, head in heads.items() if head.version]
+            found = list(_archived(open_journal, journal, folder, tasks, seal, jobs, progress))
+            description = read_description(folder) or {}
+            seals = [*description.get("seals", ()), *([seal] if seal else ())]
+            _write_description(folder, {"form": FORM, "journal": journal.identity(), "seals": seals})
+            return found
+    finally:
+        journal.close()
+
+
+def _heads(journal: Journal, accounts: Sequence[AccountId] | None) -> dict[AccountId, Head]:
+    """Return the heads of one moment: everything is archived up to these."""
+    heads = journal.heads()
+    return heads if accounts is None else {account: heads[account] for account in accounts if account in heads}
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    lock = FileLock(folder / LOCK)
+    if not lock.acquire():
+        raise JournalUnavailable(f"{folder}: another run is writing this archive: wait for its end, and run it again")
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def read_description(folder: Path) -> dict[str, Any] | None:
+    """Return what ``archive.json`` has, None where there is none.
+
+    Raises:
+        BadValue: The folder holds something else, or an archive of a newer form.
+    """
+    path = folder / DESCRIPTION
+    try:
+        fields: dict[str, Any] = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        if any(one.name != LOCK for one in folder.iterdir()):
+            raise BadValue(f"{folder} is no archive, and not empty: name a new folder") from None
+        return None
+    except ValueError as error:
+        raise BadValue(f"{path}: expected what ledger archive writes, found something else: {error}") from error
+    if fields.get("form") != FORM:
+        raise BadValue(f"{path}: expected an archive of form {FORM}, found {fields.get('form')!r}: use a newer ledger")
+    return fields
+
+
+def _write_description(folder: Path, fields: Mapping[str, Any]) -> None:
+    with written_whole(folder / DESCRIPTION) as partial_file:
+        partial_file.write_text(json.dumps(fields, indent=1) + "\n", encoding="utf-8")
+
+
+def _write_seal(journal: Journal, folder: Path, key: Ed25519PrivateKey, now_us: int, heads: Mapping[AccountId, Head]) -> str:
+    """Write a seal of what is going to be archived, and return the name of its file."""
+    seal = create(journal, key, now_us, heads)
+    time: datetime = UTC_EPOCH + now_us * MICROSECOND
+    path = folder / SEALS / f"{time:%Y-%m-%dT%H%M%SZ}-{seal.digest.removeprefix('sha256:')[:16]}.seal"
+    path.parent.mkdir(exist_ok=True)
+    with written_whole(path) as partial_file:
+        partial_file.write_text(seal.text, encoding="utf-8", newline="\n")
+    return path.name
+
+
+# ---- accounts, in several processes
+
+_Task = tuple[AccountId, Head]
+_open: list[Journal] = []  # of a worker process
+
+
+def _archived(
+    open_journal: Callable[[], Journal],
+    journal: Journal,
+    folder: Path,
+    tasks: Sequence[_Task],
+    seal: str | None,
+    jobs: int,
+    progress: Progress,
+) -> Iterator[Archived]:
+    if jobs == 1 or len(tasks) < 2:
+        for account, head in tasks:
+            yield archive_account(journal, account, folder, head, seal, progress)
+        return
+    context = get_context("spawn")  # a journal that is open is not taken over by a fork
+    with ProcessPoolExecutor(min(jobs, len(tasks)), context, _begin_worker, (open_journal,)) as workers:
+        for found in workers.map(partial(_in_worker, folder, seal), tasks):
+            progress(found.events)
+            yield found
+
+
+def _begin_worker(open_journal: Callable[[], Journal]) -> None:
+    _open.append(open_journal())
+
+
+def _in_worker(folder: Path, seal: str | None, task: _Task) -> Archived:
+    return archive_account(_open[0], task[0], folder, task[1], seal, lambda _: None)
+
+
+# ---- one account
+
+
+def archive_account(
+    journal: Journal, account: AccountId, folder: Path, upto: Head, seal: str | None, progress: Progress
+) -> Archived:
+    """Archive the events of an account up to a head of it that the journal has. Arguments and errors as ``archive``."""
+    place = account_folder(folder, account)
+    place.mkdir(parents=True, exist_ok=True)
+    manifest = read_manifest(place) or Manifest(account=account, journal_id=journal.identity(), scales={}, segments=())
+    _require_same_history(journal, manifest, upto)
+    _remove_strays(place, manifest)
+    before = manifest.head.version
+    if before < upto.version:
+        known = _known(place, manifest)
+        while manifest.head.version < upto.version:
+            manifest = _extended(journal, place, manifest, upto, seal, known)
+            progress(manifest.segments[-1].events.rows)
+    files = (one for part in manifest.segments if part.first > before for one in (part.events, part.evidence) if one)
+    return Archived(
+        account=account,
+        events=manifest.head.version - before,
+        version=manifest.head.version,
+        head=manifest.head.hash.hex(),
+        bytes=sum(one.bytes for one in files),
+    )
+
+
+def _require_same_history(journal: Journal, manifest: Manifest, upto: Head) -> None:
+    """Refuse to go on behind a version that the journal does not have, or has with another history."""
+    head = manifest.head
+    found = journal.hash_at(manifest.account, head.version) if head.version else head.hash
+    if found == head.hash and head.version <= upto.version:
+        return
+    theirs = f"ends at version {upto.version}" if found is None else f"has chain hash {found.hex()[:16]} there"
+    raise AccountMismatch(
+        f"account {manifest.account}: version {head.version} is archived with chain hash {head.hash.hex()[:16]}, and the "
+        f"journal {theirs}: it was restored to another history, or is another journal. Archive it into a new folder"
+    )
+
+
+def _remove_strays(place: Path, manifest: Manifest) -> None:
+    """Remove the files that a killed run left: no manifest names them."""
+    named = manifest.files() | {MANIFEST}
+    for path in place.iterdir():
+        if path.name not in named and (path.name.startswith(".") or path.suffix == ".parquet"):
+            path.unlink()
+
+
+def _known(place: Path, manifest: Manifest) -> Known:
+    """Return what is known of what is archived: raw answers and assertions."""
+    from pyarrow import compute
+
+    known = Known()
+    for segment in manifest.segments:
+        if segment.evidence is not None:
+            for table in tables(place / segment.evidence.file, ("sha256",)):
+                known.answers.update(values_of(table, "sha256"))
+        for table in tables(place / segment.events.file, _ASSERTED, GROUP_ROWS):
+            found = table.filter(compute.equal(table.column("placement"), ASSERTED))
+            for _, position_id, *place_of in zip(*(values_of(found, name) for name in _ASSERTED), strict=True):
+                known.asserted[position_id] = (place_of[0], place_of[1])
+    return known
+
+
+def _extended(
+    journal: Journal,
+    place: Path,
+    manifest: Manifest,
+    upto: Head,
+    seal: str | None,
+    known: Known,
+) -> Manifest:
+    """Write the next segment, check it as it is on disk, and return the manifest that names it, which is written too."""
+    begin, account = manifest.head, manifest.account
+    last = min(begin.version + SEGMENT_ROWS, upto.version)
+    path = place / file_name("events", begin.version + 1, last)
+    wanted: dict[str, None] = {}  # digests of raw answers, in the order of the events
+    with written_whole(path) as partial_file:
+        count, written = _write_events(partial_file, journal.raw_rows(account, after=begin.version, upto=last), wanted)
+    if count != last - begin.version:
+        raise CorruptEvent(
+            f"account {account}: expected {last - begin.version} events behind version {begin.version}, found {count}. "
+            "Run: ledger verify"
+        )
+    files = file_of(path, count), _write_evidence(journal, account, path, wanted, known.answers)
+    end = read_back(place, account, files, begin, known)
+    if end.hash != written or (last == upto.version and end != upto):
+        raise CorruptEvent(
+            f"account {account}: what was archived up to version {last} is not what the journal has: run ledger verify"
+        )
+    segment = Segment(
+        first=begin.version + 1, last=last, before=begin.hash.hex(), head=end.hash.hex(), recorded_us=end.recorded_us,
+        last_msc=end.last_msc, last_deal=end.last_deal, schema=REVISION, events=files[0], evidence=files[1], seal=seal,
+    )  # fmt: skip
+    terms = journal.terms(account, last)
+    assert terms is not None, "the first event opens the account"
+    manifest = evolve(manifest, journal_id=journal.identity(), scales=scales_of(terms), segments=(*manifest.segments, segment))
+    write_manifest(place, manifest)
+    return manifest
+
+
+def _write_events(path: Path, blocks: Iterable[list[Row]], wanted: dict[str, None]) -> tuple[int, bytes]:
+    """Write rows as they are stored, note which raw answers they name, and return how many there are and the last hash."""
+    import pyarrow as pa
+
+    schema, count, last = event_schema(), 0, b""
+    rows = (row for block in blocks for row in block)
+    with event_writer(path) as writer:
+        while some := _group(rows, schema, wanted):
+            table = pa.Table.from_batches(some)
+            writer.write_table(table, row_group_size=GROUP_ROWS)
+            count, last = count + len(table), table.column("hash")[-1].as_py()
+    return count, last
+
+
+def _group(rows: Iterator[Row], schema: Any, wanted: dict[str, None]) -> list[Any]:
+    """Return the next rows of a row group as Arrow batches, none at the end."""
+    import pyarrow as pa
+
+    batches: list[Any] = []
+    for _ in range(GROUP_ROWS // _BATCH):
+        some = list(islice(rows, _BATCH))
+        if not some:
+            break
+        columns = list(zip(*some, strict=True))
+        wanted.update(dict.fromkeys(digest for digest in columns[_EVIDENCE] if digest is not None))
+        try:
+            arrays = [pa.array(columns[at], one.type) for at, one in zip(_AT, schema, strict=True)]
+        except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
+            raise CorruptEvent(
+                f"behind version {some[0][_VERSION] - 1} the journal holds what no event has: {error}. Run: ledger verify"
+            ) from error
+        batches.append(pa.record_batch(arrays, schema=schema))
+    return batches
+
+
+def _write_evidence(
+    journal: Journal, account: AccountId, events: Path, wanted: Iterable[str], known: set[bytes]
+) -> File | None:
+    """Write the raw answers that a segment is the first to name, beside its events; None if there are none."""
+    new = [digest for digest in wanted if bytes.fromhex(digest) not in known]
+    if not new:
+        return None
+    import pyarrow as pa
+    from pyarrow.parquet import ParquetWriter
+
+    path, schema = events.with_name(events.name.replace("events-", "evidence-")), evidence_schema()
+    with written_whole(path) as partial_file, ParquetWriter(partial_file, schema, compression="zstd") as writer:
+        for some in _answers(journal, account, new):
+            columns = zip(*some, strict=True)
+            arrays = [pa.array(column, one.type) for column, one in zip(columns, schema, strict=True)]
+            writer.write_table(pa.Table.from_arrays(arrays, schema=schema))
+    return file_of(path, len(new))
+
+
+def _answers(journal: Journal, account: AccountId, digests: Iterable[str]) -> Iterator[list[tuple[bytes, int, bytes]]]:
+    """Yield raw answers with their SHA-256 and size, some megabytes at a time."""
+    some: list[tuple[bytes, int, bytes]] = []
+    for digest in digests:
+        kept = journal.stored_evidence(account, digest)
+        if kept is None:
+            raise CorruptEvent(f"account {account}: the raw answer {digest} is not stored. Run: ledger verify")
+        raw = decompress(kept)
+        some.append((bytes.fromhex(digest), len(raw), raw))
+        if sum(size for _, size, _ in some) >= _ANSWER_BYTES:
+            yield some
+            some = []
+    if some:
+        yield some

@@ -1,0 +1,110 @@
+"""DuckDB views over an archive: exact decimals and timestamps where the files have whole numbers, for questions of your own.
+
+    from ledger.forensics.views import connect
+    connect("archive").sql("SELECT symbol, count(*) FROM events WHERE kind = 'FillRecorded' GROUP BY symbol")
+
+``accounts`` has what is archived of each account, ``events`` every archived event, ``evidence`` the raw broker answers. They
+show what was recorded: late and repeated records of a deal are rows of their own. What accounts come to is ``fold_archive``'s.
+"""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from ledger.archive.form import ACCOUNTS, MANIFEST
+from ledger.errors import BadValue, JournalUnavailable
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+#: What a manifest has, as DuckDB reads it.
+_MANIFEST: Final = {
+    "account": "STRUCT(server VARCHAR, login BIGINT)",
+    "last": "BIGINT",
+    "head": "VARCHAR",
+    "scales": (
+        "STRUCT(currency VARCHAR, money INTEGER, price INTEGER, volume INTEGER, clock VARCHAR, "
+        "symbols MAP(VARCHAR, STRUCT(price INTEGER, volume INTEGER)))"
+    ),
+    "segments": "STRUCT(events STRUCT(file VARCHAR), evidence STRUCT(file VARCHAR))[]",
+}
+#: A whole number with so many decimals, exactly: both factors and the product have a fixed point.
+_EXACT: Final = "CAST({0} AS DECIMAL(19, 0)) * CAST(power(10, -({1})) AS DECIMAL(19, 18)) AS {0}"
+_SCALES: Final = {
+    "volume": "coalesce(scales.symbols[symbol].volume, scales.volume)",
+    "price": "coalesce(scales.symbols[symbol].price, scales.price)",
+    **dict.fromkeys(("commission", "fee", "swap", "profit"), "scales.money"),
+}
+_VIEWS: Final = """\
+CREATE VIEW manifests AS
+SELECT account.server AS server, account.login AS login, last, head, scales, segments,
+  left(filename, -length('{manifest}')) AS folder
+FROM read_json('{accounts}/*/{manifest}', columns = {columns}, filename = true);
+
+CREATE VIEW accounts AS
+SELECT server, login, scales.currency AS currency, scales.clock AS clock, last AS version, head FROM manifests;
+
+CREATE VIEW files AS
+SELECT server, login, scales, folder || segment.events.file AS events, folder || segment.evidence.file AS evidence
+FROM (SELECT server, login, scales, folder, unnest(segments) AS segment FROM manifests);
+
+CREATE VIEW events AS
+SELECT server, login, version, kind, make_timestamp(time_msc * 1000) AS broker_time,
+  make_timestamp(recorded_us) AS recorded_at, deal, deal_type, entry, position_id, order_ticket, symbol,
+  {decimals},
+  magic, reason, comment, origin, data, natural_key, correlation, caused_by, named.evidence, lower(hex(hash)) AS hash
+FROM read_parquet('{accounts}/*/events-*.parquet', filename = true) AS named
+JOIN files ON files.events = named.filename;
+"""
+_EVIDENCE: Final = """
+CREATE VIEW evidence AS
+SELECT server, login, lower(hex(sha256)) AS evidence, size, raw
+FROM read_parquet('{accounts}/*/evidence-*.parquet', filename = true) AS named
+JOIN files ON files.evidence = named.filename;
+"""
+_NO_EVIDENCE: Final = """
+CREATE VIEW evidence AS
+SELECT '' AS server, 0 AS login, '' AS evidence, 0 AS size, ''::BLOB AS raw WHERE false;
+"""
+
+
+def statements(folder: Path) -> str:
+    """Return the statements that make the views of an archive, for DuckDB 1.3 and later.
+
+    Raises:
+        BadValue: There is no archive.
+    """
+    accounts = folder.absolute() / ACCOUNTS
+    if not any(accounts.glob(f"*/{MANIFEST}")):
+        raise BadValue(f"{folder}: expected an archive with accounts, found none: ledger archive --out {folder} writes one")
+    columns = "{" + ", ".join(f"'{name}': '{kind}'" for name, kind in _MANIFEST.items()) + "}"
+    decimals = ",\n  ".join(_EXACT.format(name, scale) for name, scale in _SCALES.items())
+    text = _VIEWS + (_EVIDENCE if any(accounts.glob("*/evidence-*.parquet")) else _NO_EVIDENCE)
+    return text.format(accounts=_quoted(accounts), manifest=MANIFEST, columns=columns, decimals=decimals)
+
+
+def _quoted(path: Path) -> str:
+    return path.as_posix().replace("'", "''")
+
+
+def connect(folder: Path | str) -> DuckDBPyConnection:
+    """Return a DuckDB connection with the views of an archive, that reads and writes nothing outside its folder.
+
+    Raises:
+        BadValue: There is no archive.
+        JournalUnavailable: DuckDB is not installed.
+    """
+    if find_spec("duckdb") is None:
+        raise JournalUnavailable(
+            "views of an archive need duckdb, which is not installed: pip install 'mt5-position-ledger[archive]'"
+        )
+    import duckdb
+
+    text = statements(Path(folder))
+    connection = duckdb.connect()
+    connection.execute(f"SET allowed_directories = ['{_quoted(Path(folder).absolute())}']")
+    connection.execute("SET enable_external_access = false; SET lock_configuration = true")
+    connection.execute(text)
+    return connection
