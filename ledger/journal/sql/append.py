@@ -113,10 +113,14 @@ class _AccountState(NamedTuple):
 
 
 class _Acknowledged(NamedTuple):
-    """The last head of an account that a caller was given, and the account terms at it where they are known."""
+    """The last head of an account that a caller was given, and the account terms at it where they are known.
+
+    ``opened`` is how many connections had been opened before it was written.
+    """
 
     head: Head
     terms: AccountTerms | None
+    opened: int
 
 
 class _Own(NamedTuple):
@@ -215,10 +219,11 @@ class Appender:
             at_once = not attempt and len(keys) == 1 and (not self._is_postgres or self._engine.pooled_settings is None)
             try:
                 with self._writers.begun(is_bulk=is_bulk, at_once=at_once) as writer:
+                    opened = self._writers.opened  # before it is committed: another thread may be connected elsewhere after
                     appended = self._tried(writer, account, keys, decide, answers, sending, at_once=at_once)
                 if appended is not None:
                     if appended.head.version:  # else there is no event that could be missing later
-                        self._acknowledged[account] = _Acknowledged(appended.head, appended.terms)
+                        self._acknowledged[account] = _Acknowledged(appended.head, appended.terms, opened)
                     return appended
             except JournalUnavailable as error:
                 is_gone = is_lost(error.__cause__)
@@ -262,7 +267,7 @@ class Appender:
         if state is None:
             return None
         last = None if known is None else known.head
-        self._require_same_history(state, account, last, is_reconnected=writer.is_new)
+        self._require_same_history(state, account, known)
         if sending.last is not None and self._is_there(driver, account, sending.last.head):
             return sending.last
         appended = decide(state)
@@ -345,24 +350,23 @@ class Appender:
             self._remember(state, account, appended, is_own=True)
         return appended
 
-    def _require_same_history(
-        self, state: _AccountState, account: AccountId, last: Head | None, *, is_reconnected: bool
-    ) -> None:
+    def _require_same_history(self, state: _AccountState, account: AccountId, known: _Acknowledged | None) -> None:
         """Refuse to append where the last event that a caller was given is not in the journal any more.
 
-        An older copy, or another journal, replaced it under the open ledger. To look whether the event is still there costs
-        Postgres a round trip where others appended meanwhile, and a database is not replaced under its connections: there it is
-        done once a connection.
+        An older copy, another journal, or a standby without the newest commits replaced it under the open ledger. To look
+        whether the event is still there costs Postgres a round trip where others appended meanwhile, and a database is not
+        replaced under its connections: there it is done for each account if a connection was opened since.
         """
-        head = state.head
-        if last is None or (head is not None and head[:2] == last[:2]):
+        if known is None or (state.head is not None and state.head[:2] == known.head[:2]):
             return
-        is_behind = head is None or head.version <= last.version
-        if is_behind or ((is_reconnected or not self._is_postgres) and not self._is_there(state.driver, account, last)):
+        is_behind = state.head is None or state.head.version <= known.head.version
+        is_reconnected = known.opened != self._writers.opened or not self._is_postgres
+        if is_behind or (is_reconnected and not self._is_there(state.driver, account, known.head)):
             raise JournalReplaced(
-                f"account {account}: version {last.version} was recorded here and is not in the journal any more, which is at "
-                f"version {head.version if head else 0}: an older copy or another journal replaced it while it was open. "
-                "Nothing was appended: put the right one in its place, run ledger verify, and open it again"
+                f"account {account}: version {known.head.version} was recorded here and is not in the journal any more, which "
+                f"is at version {state.head.version if state.head else 0}: an older copy, another journal, or a standby "
+                "without the newest commits replaced it while it was open. Nothing was appended: put the right one in its "
+                "place, run ledger verify, and open it again"
             )
 
     # ---- what is found
@@ -537,6 +541,9 @@ class _Writers:
 
     To take one from the pool and give it back costs a fifth of a durable fill on SQLite, and on Postgres a round trip to see
     whether the server is still there.
+
+    Attributes:
+        opened: How many were taken from the pool so far. As long as it stays the same, the server does.
     """
 
     def __init__(self, engine: Engine) -> None:
@@ -544,6 +551,7 @@ class _Writers:
         self._file = None if engine.is_postgres else engine.address()
         self._translated = translate_errors(engine.url)
         self._journal_id: str | None = None
+        self.opened = 0
         self._idle: list[_Writer] = []
         weakref.finalize(self, _end_all, self._idle)  # for a ledger that nobody closed
         prepare_for_forks(self)
@@ -591,7 +599,6 @@ class _Writers:
                     writer.connection.invalidate(error)
                     self.close()  # the others will not do either
                     raise ConnectionLost(error) from error
-                writer.is_new = False
                 if writer.connection.is_valid:
                     self._idle.append(writer)
         finally:
@@ -622,6 +629,7 @@ class _Writers:
         if self._file is not None:
             connection.detach()  # it counts as in use while it writes, and not while it waits for the next append
         writer = _Writer(connection, self._file, self._engine.pooled_settings)
+        self.opened += 1
         try:
             self._engine.require_writable()
             self._require_same_journal(writer.journal_id())
@@ -641,16 +649,11 @@ class _Writers:
 
 
 class _Writer:
-    """One connection that writes.
-
-    Attributes:
-        is_new: Nothing was written through it yet.
-    """
+    """One connection that writes."""
 
     def __init__(self, connection: Connected, file: str | None, settings: str | None) -> None:
         self.connection = connection
         self.driver: Any = connection.driver_connection
-        self.is_new = True
         self._file = file
         self._settings = settings  # what a transaction begins with, behind a pooler
         self._files: OpenFiles | None = None
