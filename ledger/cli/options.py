@@ -95,7 +95,7 @@ def partitions_option(command: Command) -> Command:
         "--partitions",
         type=click.IntRange(min=1),
         metavar="N",
-        help="On Postgres: in so many partitions by account, at most 256. One table each without it.",
+        help="On Postgres: in so many partitions by account, at most 128. One table each without it.",
     )(command)
 
 

@@ -33,7 +33,7 @@ from tools.dev import bootstrap
 
 _PARTS = (
     "start", "import", "write", "postgres", "replay", "native", "long", "derived", "sync", "service", "orders", "metrics",
-    "reports", "page",
+    "reports", "page", "fleet",
 )  # fmt: skip
 #: What `--check` measures, and how much slower against its reference a path may have become.
 _CHECKED = ("import", "write", "postgres", "replay")
@@ -97,6 +97,11 @@ def paths(part: str, folder: Path, sizes: Sizes) -> Iterator[Row]:
         from tools.bench.page import page_paths
 
         yield from page_paths(folder, sizes)
+    elif part == "fleet":
+        from tools.bench.fleet import partition_paths
+
+        with postgres() as server:
+            yield from partition_paths(server, sizes)
     elif part == "service":
         from tools.bench.service import service_paths
 

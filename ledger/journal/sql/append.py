@@ -68,10 +68,9 @@ _KNOWN_SQLITE: Final = (
     f"SELECT {ROW} FROM json_each(?) AS wanted CROSS JOIN events WHERE account_id = ? AND natural_key = wanted.value"
 )
 _KNOWN_POSTGRES: Final = f"SELECT {ROW} {_OF_ACCOUNT} AND natural_key = ANY(?)"
-#: All that one event is decided by, as it is at one moment.
+#: All that one event is decided by, as it is at one moment. With the key each time: of partitions only the account's is opened.
 _SEEN: Final = (
-    f"SELECT {HEAD}, ({_LAST_TERMS.replace('?', 'heads.account_id')}), "
-    "EXISTS (SELECT 1 FROM events WHERE account_id = heads.account_id AND natural_key = ?) FROM heads WHERE account_id = ?"
+    f"SELECT {HEAD}, ({_LAST_TERMS}), EXISTS (SELECT 1 {_OF_ACCOUNT} AND natural_key = ?) FROM heads WHERE account_id = ?"
 )
 _KEPT: Final = "SELECT digest FROM evidence WHERE account_id = ? AND digest = ?"
 
@@ -395,7 +394,8 @@ class Appender:
 
     def _seen(self, driver: Any, account: AccountId, natural_key: str) -> _AccountState | None:
         """Return an account's state, without locking it; None if it has no events yet."""
-        found = self._query(driver, _SEEN, natural_key, account_key(account))
+        key = account_key(account)
+        found = self._query(driver, _SEEN, key, key, natural_key, key)
         if not found or not found[0][0]:
             return None
         *head, last, is_known = found[0]

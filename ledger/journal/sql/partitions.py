@@ -16,7 +16,7 @@ from ledger.errors import BadValue, JournalError
 
 #: What grows with every event; all other tables are small, or made of these.
 PARTITIONED: Final = ("events", "evidence", "checkpoints")
-PARTITIONS_MAX: Final = 256  # a transaction that changes the schema locks each with its indexes: see max_locks_per_transaction
+PARTITIONS_MAX: Final = 128  # what makes or changes them locks 45 objects for each: see max_locks_per_transaction
 
 #: How ``table_text`` begins and ends for a partitioned table and for its partitions.
 PARTITIONED_BY: Final = " partitioned by HASH (account_id)"
