@@ -286,7 +286,7 @@ def test_the_rewritten_history_of_one_account_among_several_is_refused(desk):
     """The connection is not new any more: another account has appended through it."""
     with Ledger.open(desk, now_us=Clock()) as ledger:
         ledger.journal.append(OTHER, [opened(OTHER)])
-        older = shared_postgres().create_database(template=standing_still(desk, ledger))
+        older = shared_postgres().create_database(template=left_alone(desk, ledger))
         record(ledger, 100, 3, [])
         with Ledger.open(older, now_us=Clock()) as copy:
             record(copy, 500, 9, [])
@@ -296,7 +296,7 @@ def test_the_rewritten_history_of_one_account_among_several_is_refused(desk):
             ledger.account(ACCOUNT).record(fill(200, 200))
 
 
-def standing_still(url, ledger):
+def left_alone(url, ledger):
     """Let nobody be connected to a database, so that it can be copied."""
     ledger.close()
     with bare_postgres(shared_postgres().url()) as connection:

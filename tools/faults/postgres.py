@@ -12,7 +12,7 @@
 - failover: a server that sends nothing to its standby any more is killed, the standby replaces it, and four writers go on
   there, in a partitioned journal. The server waits for the standby with every commit, so that nothing acknowledged is lost.
 - unwaited: the same without waiting. What was acknowledged is lost, and counted; it is no failure. But every writer whose
-  last event is gone must be told so (``JournalReplaced``) before it appends anything, and then opens the journal again.
+  last event is gone must be refused (``JournalReplaced``) before it appends anything, and then opens the journal again.
 - watch: the server under ``ledger sync --watch`` is killed or restarted, or the daemon is killed, while the terminal trades.
 
 Writers that get an error record the same events again. After each fault every append that had returned is there
@@ -84,7 +84,7 @@ class Result:
         lost: Those of them that were gone afterwards.
         doubled: Events that were there more than once.
         come_back_ms_median: From the fault to the first append after it that returned, in milliseconds.
-        may_lose: The fault loses what was acknowledged, and whoever lost something was told.
+        may_lose: The fault loses what was acknowledged, and whoever lost something was refused.
     """
 
     fault: str
@@ -318,22 +318,22 @@ class _Writers:
                     self._books.confirmed.append(deals)
                     self._confirmed_at[notes].append(float(moment))
 
-    def told(self) -> int:
-        """Return how often writers were told that what they had been given is gone."""
+    def refusals(self) -> int:
+        """Return how often writers were refused because what they had been given is gone."""
         return sum(step == "replaced" for steps in self._steps.values() for step, _ in steps)
 
-    def require_told(self, lost: set[int]) -> None:
-        """Require that every writer that lost something was told before it appended anything more.
+    def require_refused(self, lost: set[int]) -> None:
+        """Require that every writer that lost something was refused before it appended anything more.
 
         Raises:
             Broken: One was not.
         """
         for notes, steps in self._steps.items():
-            is_untold = False
+            is_unaware = False
             for step, deals in steps:
-                if step == "confirmed" and is_untold and not lost & {*deals}:
-                    raise Broken(f"{notes.stem} lost what was acknowledged, and appended deals {deals} without being told")
-                is_untold = (is_untold and step != "replaced") or (step == "confirmed" and bool(lost & {*deals}))
+                if step == "confirmed" and is_unaware and not lost & {*deals}:
+                    raise Broken(f"{notes.stem} lost what was acknowledged, and appended deals {deals} without being refused")
+                is_unaware = (is_unaware and step != "replaced") or (step == "confirmed" and bool(lost & {*deals}))
 
     def wait_for_all(self, after: float) -> float:
         """Wait until each of them appended something after a moment, and return when the first one did."""
@@ -670,7 +670,7 @@ def failover(rounds: int, seed: int) -> Result:
     """Kill a server so many times that waits for its standby, and let the standby replace it; each round makes a new one.
 
     Raises:
-        Broken: Something does not hold, other than events lost or doubled; or a writer was told of a loss that is none.
+        Broken: Something does not hold, other than events lost or doubled; or a writer was refused for a loss that is none.
     """
     return _failed_over(rounds, seed, is_awaited=True)
 
@@ -679,7 +679,7 @@ def unwaited_failover(rounds: int, seed: int) -> Result:
     """As ``failover``, with a server that does not wait for its standby: what it acknowledged at last is lost.
 
     Raises:
-        Broken: Something else does not hold, or a writer appended without being told that its last events are gone.
+        Broken: Something else does not hold, or a writer appended without being refused, although its last events are gone.
     """
     return _failed_over(rounds, seed, is_awaited=False)
 
@@ -700,19 +700,17 @@ def _failed_over(rounds: int, seed: int, *, is_awaited: bool) -> Result:
         for _ in range(rounds):
             standby = stack.enter_context(server.standby(is_awaited=is_awaited))
             both = _either_url(url.rpartition("/")[2], dice.sample((server.port, standby.port), 2))
-            with (
-                _Writers(both, folder, books, dice, numbers, many=_WRITERS_OF_FAILOVER) as writers,
-                Ledger.open(both) as ledger,
-            ):
+            writing = _Writers(both, folder, books, dice, numbers, many=_WRITERS_OF_FAILOVER)
+            with writing as writers, Ledger.open(both) as ledger:
                 writers.wait_for_all(0)
                 struck_at, silent_at = _cut_off_and_killed(server, writers, dice, is_awaited=is_awaited)
                 standby.promote()
                 come_back_sec.append(writers.wait_for_all(silent_at) - struck_at)
                 url = standby.url(url.rpartition("/")[2])
                 _check(books, ledger, url, writers.refresh)
-                if is_awaited and writers.told():
-                    raise Broken("a writer was told that its last event is gone, although the server waits for its standby")
-                writers.require_told(books.lost)
+                if is_awaited and writers.refusals():
+                    raise Broken("a writer was refused for events that are gone, and the server waits for its standby")
+                writers.require_refused(books.lost)
             server.stop()
             server = standby
             with Ledger.open(url) as ledger:
