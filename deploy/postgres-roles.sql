@@ -49,6 +49,16 @@ BEGIN
     ] LOOP
         EXECUTE format('ALTER TABLE %I OWNER TO ledger_owner', kept);
     END LOOP;
+    -- Partitions are tables, too: a migration of the whole needs to own them. Nobody needs rights of their own on one, as rights
+    -- to the whole are enough for whoever asks it; the whole is what triggers, backups and checks are made for.
+    FOR kept IN
+        SELECT inhrelid::regclass::text FROM pg_inherits
+        WHERE inhparent IN (to_regclass('public.events'), to_regclass('public.evidence'), to_regclass('public.checkpoints'))
+            AND (SELECT relkind = 'p' FROM pg_class WHERE oid = inhparent)
+    LOOP
+        EXECUTE format('ALTER TABLE %s OWNER TO ledger_owner', kept);
+        EXECUTE format('REVOKE ALL ON %s FROM PUBLIC, ledger_writer, ledger_reader', kept);
+    END LOOP;
     ALTER FUNCTION ledger_refuse() OWNER TO ledger_owner;
     ALTER FUNCTION ledger_only_forward() OWNER TO ledger_owner;
     -- What is recorded: the writer adds to it.

@@ -104,7 +104,14 @@ def journal_checks(ledger: Ledger, settings: Configuration | None) -> Iterator[C
         settings: Those that belong to it; None where they cannot be read, which is another check's line.
     """
     from ledger.journal.sql.engine import shown
-    from ledger.journal.sql.preflight import differences, folder, mismatched_heads, revisions, settings_in_force
+    from ledger.journal.sql.preflight import (
+        differences,
+        folder,
+        mismatched_heads,
+        partitions,
+        revisions,
+        settings_in_force,
+    )
     from ledger.journal.sql.surroundings import pooler, text_encoding
 
     engine = getattr(ledger.journal, "engine")  # noqa: B009  # opened by a URL, it is one of SQL
@@ -116,6 +123,7 @@ def journal_checks(ledger: Ledger, settings: Configuration | None) -> Iterator[C
         yield Check("journal id", OK, f"{ledger.journal.identity()}{come_from}")
         in_force = settings_in_force(engine)
         yield Check("durability", OK, ", ".join(f"{name} {value}" for name, value in in_force.items()))
+        yield from _partitions(partitions(engine))
         yield from _schema(differences(engine))
         apart = mismatched_heads(engine)
         if apart:
@@ -208,6 +216,12 @@ def _schema(found: Sequence[Difference]) -> Iterator[Check]:
             yield Check(name, WARNING, shown, f"{effect}: make them as the migrations do")
         else:
             yield Check(name, OK, "as they were made")
+
+
+def _partitions(found: int | None) -> Iterator[Check]:
+    """Report how many partitions a journal on Postgres has; whether each is as it was made is a matter of its schema."""
+    if found is not None:
+        yield Check("partitions", OK, f"{found}, by account" if found else "none: each table is one")
 
 
 def _place(folder: Path | None) -> Iterator[Check]:

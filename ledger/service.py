@@ -451,6 +451,7 @@ class Account:
         self._approvals: tuple[int, ApprovalsFold] | None = None
         self._orders_replayed = 0
         self._replayed = 0  # version of the last replay, which leaves checkpoints
+        self._folded: Head | None = None  # the last head that anything was folded up to
         self._derived: Derived | None = None
         self._selections: dict[Any, tuple[Selection, AccountTerms]] = {}
 
@@ -754,6 +755,7 @@ class Account:
                 progress=progress,
             )[0]  # fmt: skip
         with self._lock:
+            self._require_folded(head)
             if self.folded_version < head.version:
                 self._current, self._replayed = (head.version, portfolio), head.version
         return self.current()
@@ -768,7 +770,22 @@ class Account:
             head = self.journal_head
             return *self._current_at(head), self._current_orders_at(head)[1]
 
+    def _require_folded(self, head: Head) -> None:
+        """Forget what was folded if the journal does not have all of it any more.
+
+        A standby without the newest commits may have become the server. An append is refused then (``JournalReplaced``);
+        whoever only reads gets what the journal has now, never a mixture of both.
+        """
+        known, self._folded = self._folded, head
+        if known is None or known[:2] == head[:2]:
+            return
+        if head.version <= known.version or self._journal.hash_at(self.name, known.version) != known.hash:
+            self._current = self._orders = self._approvals = None
+            self._replayed = self._orders_replayed = 0
+            self._selections = {}
+
     def _current_at(self, head: Head) -> tuple[int, Portfolio]:
+        self._require_folded(head)
         if self._current is None or self._current[0] != head.version:
             self._current = head.version, self._caught_up(head)
         return self._current
@@ -1012,6 +1029,7 @@ class Account:
     def _approvals_at(self, head: Head) -> Approvals:
         from ledger.approvals import ApprovalsFold
 
+        self._require_folded(head)
         known, self._approvals = self._approvals, None
         version, fold = known if known is not None and known[0] <= head.version else (0, ApprovalsFold())
         if version != head.version:
@@ -1082,6 +1100,7 @@ class Account:
             return ask(*found)
 
     def _current_orders_at(self, head: Head) -> tuple[int, Orders]:
+        self._require_folded(head)
         known, self._orders = self._orders, None  # what is folded half way, as a row cannot be read, is not used again
         self._orders = head.version, self._orders_at(head.version, known)
         return self._orders
@@ -1326,11 +1345,12 @@ def _batches(
 ) -> Generator[list[Recorded], None, None]:
     """Yield events behind a cursor for each account, some at a time, for ever. A cursor moves on with what was given out."""
     is_away = False
+    hashes: dict[AccountId, bytes] = {}  # of the last event that was given out
     with HeadWatch(journal, only, poll_seconds, stop) as heads:
         while stop is None or not stop.is_set():
             try:
                 for account, head in heads.look().items():
-                    for batch in _news(journal, account, cursors.get(account, 0), head.version):
+                    for batch in _news(journal, account, cursors.get(account, 0), head.version, hashes):
                         cursors[account] = batch[-1].version
                         yield batch
                 is_away = False
@@ -1400,8 +1420,13 @@ class HeadWatch:
         self._wanted = None if is_due else woken
 
 
-def _news(journal: EventStore, account: AccountId, seen: int, upto: int) -> Iterator[list[Recorded]]:
-    """Yield the events behind a version, some at a time, so that nothing is held open while the reader takes its time."""
+def _news(
+    journal: EventStore, account: AccountId, seen: int, upto: int, hashes: dict[AccountId, bytes]
+) -> Iterator[list[Recorded]]:
+    """Yield the events behind a version, some at a time, so that nothing is held open while the reader takes its time.
+
+    They have to follow what was given out before, whose hash is known by account.
+    """
     if seen > upto:
         raise CorruptEvent(
             f"account {account} is at version {upto}, and {seen} was read already: an older copy replaced the "
@@ -1412,5 +1437,11 @@ def _news(journal: EventStore, account: AccountId, seen: int, upto: int) -> Iter
         rows = list(journal.rows(account, after=seen, upto=min(upto, seen + _AT_ONCE)))
         if [row.version for row in rows] != list(range(seen + 1, min(upto, seen + _AT_ONCE) + 1)):
             raise VersionGap(f"account {account}: versions behind {seen} are missing. Run: ledger verify")
+        if hashes.get(account, rows[0].prev_hash) != rows[0].prev_hash:
+            raise CorruptEvent(
+                f"account {account}: version {seen} is not the event that was read: another copy replaced the journal, or a "
+                "standby without its newest events the server. Run: ledger verify --since SEAL"
+            )
+        hashes[account] = rows[-1].hash
         yield [recorded(account, row, terms) for row in rows]
         seen = rows[-1].version

@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from ledger.cli.metrics import text_file, textfile_option
-from ledger.cli.options import account_option, accounts_of, journal_option, journal_url, json_option, open_ledger
+from ledger.cli.options import (
+    account_option,
+    accounts_of,
+    journal_option,
+    journal_url,
+    json_option,
+    open_ledger,
+    partitions_option,
+)
 from ledger.cli.output import bar, print_json, print_line, print_table, steps
 from ledger.clock import SECOND_US
 from ledger.errors import BadValue, JournalMissing, LedgerError
@@ -56,32 +64,35 @@ def backup(journal: str | None, file: Path, textfile: Path | None, as_json: bool
 
 @click.command("restore", short_help="Restore a journal from a backup.")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@partitions_option
 @journal_option
 @json_option
-def restore(journal: str | None, file: Path, as_json: bool) -> None:  # noqa: FBT001
+def restore(journal: str | None, file: Path, partitions: int | None, as_json: bool) -> None:  # noqa: FBT001
     """Make a journal of a backup, where there is none: in a new file or an empty Postgres database.
 
     Same versions, same times, same hashes. It is a journal of its own, with its own id, and names its parent, so that a journal
     that goes on beside it is distinguished from it; seals of the parent are verified up to what both have. Until all of it is
-    there and verified it is refused as a journal, so that no engine starts on half a history.
+    there and verified it is refused as a journal, so that no engine starts on half a history. A journal gets other partitions,
+    or none, this way: the partitions of a backup's source are no part of it.
 
     \b
     Examples:
       ledger restore desk-2026-06-15.db --journal sqlite:///desk.db
       ledger restore desk.db --journal postgresql+psycopg://user@host/desk
+      ledger restore desk.db --partitions 64 --journal postgresql+psycopg://user@host/desk
     """
     url = journal_url(journal)
     with Ledger.open(str(file.absolute())) as ledger:
-        copy_whole(ledger.journal, url, as_json=as_json, is_restored=True)
+        copy_whole(ledger.journal, url, as_json=as_json, is_restored=True, partitions=partitions)
 
 
-def copy_whole(source: Source, url: str, *, as_json: bool, is_restored: bool) -> None:
+def copy_whole(source: Source, url: str, *, as_json: bool, is_restored: bool, partitions: int | None = None) -> None:
     """Copy a journal, or an archive of one, to where there is none, and print what the copy holds."""
     from ledger.journal.backup import copy_journal
 
     events = sum(head.version for head in source.heads().values())
     with bar("copying and verifying", 2 * events) as progress:
-        copied = copy_journal(source, url, utc_now_us, progress, is_restored=is_restored)
+        copied = copy_journal(source, url, utc_now_us, progress, is_restored=is_restored, partitions=partitions)
     parent = source.identity() if is_restored else None
     if as_json:
         print_json(

@@ -11,7 +11,7 @@ from attrs import evolve
 
 from ledger.cli import DISAGREES
 from ledger.cli.metrics import text_file, textfile_option
-from ledger.cli.options import journal_option, journal_url, journals_of, open_ledger
+from ledger.cli.options import journal_option, journal_url, journals_of, open_ledger, partitions_option
 from ledger.cli.output import bar, print_json, print_line, print_table, warn
 from ledger.cli.seal import read_seal
 from ledger.cli.signing import known_keys
@@ -31,25 +31,31 @@ _FILE: Final = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
 @click.command("init", short_help="Create the journal, or migrate it to this version.")
+@partitions_option
 @journal_option
-def init(journal: str | None) -> None:
+def init(journal: str | None, partitions: int | None) -> None:
     """Create the journal, or bring an older one to this version. Harmless when there is nothing to do.
+
+    With many accounts on Postgres, what grows with every event can be in partitions by account. That is decided when a journal
+    is made; one that is there is moved by ledger backup and ledger restore --partitions N.
 
     \b
     Examples:
       ledger init --journal sqlite:///desk.db
       ledger init --journal postgresql+psycopg://user:password@host/desk
+      ledger init --partitions 64 --journal postgresql+psycopg://user:password@host/desk
     """
     from ledger.journal.sql.create import create_journal
     from ledger.journal.sql.urls import journal_url as parse
     from ledger.journal.sql.urls import shown
 
     url = journal_url(journal)
-    before = create_journal(url)
+    before = create_journal(url, partitions=partitions)
     with Ledger.open(url) as ledger:
         count = len(ledger.accounts())
     did = "is ready" if before else "was created"
-    print_line(f"journal {shown(parse(url))} {did}; it holds {count} account{'' if count == 1 else 's'}")
+    parts = "" if partitions is None else f", in {partitions} partitions"
+    print_line(f"journal {shown(parse(url))} {did}{parts}; it holds {count} account{'' if count == 1 else 's'}")
 
 
 @click.command("verify", short_help="Verify that the journal is complete and unchanged.")

@@ -106,6 +106,16 @@ class _Version(click.ParamType[int]):
 VERSION: Final = _Version()
 
 
+def partitions_option(command: Command) -> Command:
+    """Take ``--partitions``: in how many parts a new journal on Postgres has what grows."""
+    return click.option(
+        "--partitions",
+        type=click.IntRange(min=1),
+        metavar="N",
+        help="On Postgres: in so many partitions by account, at most 128. One table each without it.",
+    )(command)
+
+
 def journal_option(command: Command) -> Command:
     """Take ``--journal`` and ``--config`` behind the command as well as before it."""
     for option in (

@@ -25,6 +25,8 @@ from ledger.journal.sql.engine import UNFINISHED, Engine, found_revision, open_e
 from ledger.journal.sql.journal import SqlJournal
 from ledger.journal.sql.migrate import finish, insert_parents, migrate
 from ledger.journal.sql.moving import evidence_of, restore_location
+from ledger.journal.sql.partitions import require_partitionable, require_partitions
+from ledger.journal.sql.preflight import partitions as found_partitions
 from ledger.journal.upkeep import COPY, Upkeep
 from ledger.journal.verify.walk import verify_account
 from ledger.output_files import COMPANIONS
@@ -89,13 +91,18 @@ class Source(Protocol):
 
 
 def restore_journal(
-    source: Source, url: str, now_us: Callable[[], int], progress: Callable[[int], object] = lambda _: None
+    source: Source,
+    url: str,
+    now_us: Callable[[], int],
+    progress: Callable[[int], object] = lambda _: None,
+    *,
+    partitions: int | None = None,
 ) -> Copied:
     """Make a journal of a backup, to go on with: a journal of its own, whose parent is the one that was backed up.
 
     Arguments and errors as ``copy_journal``.
     """
-    return copy_journal(source, url, now_us, progress, is_restored=True)
+    return copy_journal(source, url, now_us, progress, is_restored=True, partitions=partitions)
 
 
 def copy_journal(
@@ -105,6 +112,7 @@ def copy_journal(
     progress: Callable[[int], object] = lambda _: None,
     *,
     is_restored: bool = False,
+    partitions: int | None = None,
 ) -> Copied:
     """Copy a journal to where there is none, and verify the copy.
 
@@ -114,13 +122,17 @@ def copy_journal(
         now_us: Returns the present in UTC microseconds.
         progress: Called with the number of events copied, and then verified, since the last call.
         is_restored: Give the copy a journal id of its own and note whose copy it is. A backup has the id of the journal.
+        partitions: Make the tables of a copy on Postgres in so many partitions, however those of the source are.
 
     Raises:
+        BadValue: No journal has so many partitions, or the copy is one of SQLite.
+        JournalError: What was begun there has another number of partitions.
         JournalMissing: There is a journal already, or something else.
         AccountMismatch: What was begun there is a copy of another journal.
         CorruptEvent: The source or the copy is not as it was recorded. The copy stays unfinished.
     """
     engine = open_engine(url)
+    require_partitionable(partitions, is_postgres=engine.is_postgres)
     _require_free_name(engine, source)
     target = SqlJournal(engine, now_us)
     try:
@@ -129,7 +141,8 @@ def copy_journal(
             raise JournalMissing(f"{shown(engine.url)} is a journal already: name a new file, or an empty database")
         heads = source.heads()
         if found is None:
-            _begin(engine, source, heads, is_restored=is_restored)
+            _begin(engine, source, heads, is_restored=is_restored, partitions=partitions)
+        require_partitions(found_partitions(engine) or 0, partitions, shown(engine.url))
         of, versions = _begun(target, source, is_restored=is_restored)
         if of != source.identity():
             raise AccountMismatch(
@@ -162,14 +175,16 @@ def _require_free_name(engine: Engine, source: Source) -> None:
         raise BadValue(f"{file} is a name that SQLite uses for what belongs to {journal}: name another file")
 
 
-def _begin(engine: Engine, source: Source, heads: Mapping[AccountId, Head], *, is_restored: bool) -> None:
+def _begin(
+    engine: Engine, source: Source, heads: Mapping[AccountId, Head], *, is_restored: bool, partitions: int | None
+) -> None:
     """Make the tables of a copy, with its journal id and parents."""
     parents = source.parents()
     if is_restored:
         versions = {account: head.version for account, head in heads.items()}
         parents = (Parent(journal_id=source.identity(), versions=versions), *parents)
     journal_id = str(uuid4()) if is_restored else source.identity()
-    migrate(engine, copy_of=journal_id, fill=lambda connection: insert_parents(connection, parents))
+    migrate(engine, copy_of=journal_id, fill=lambda connection: insert_parents(connection, parents), partitions=partitions)
 
 
 def _begun(target: Journal, source: Source, *, is_restored: bool) -> tuple[str, Mapping[AccountId, int] | None]:

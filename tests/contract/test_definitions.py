@@ -15,7 +15,7 @@ from tests.support.frozen import revisions, thawed
 from tests.support.journals import ACCOUNT, DURABLE, Intruder, fill, new_postgres_url, new_url, opened
 
 
-@pytest.fixture(params=DURABLE)
+@pytest.fixture(params=[*DURABLE, "partitioned"])
 def url(request, tmp_path):
     url = new_url(request.param, tmp_path)
     with Ledger.open(url) as ledger:

@@ -9,16 +9,17 @@ import psycopg
 import pytest
 
 from ledger import Event, Ledger
+from ledger.journal.sql.create import create_journal
 from tests.support.journals import (
     ACCOUNT,
     OTHER,
+    PARTITIONS,
     Intruder,
     bare_postgres,
     bare_sqlite,
     digest_of,
     fill,
     ghost,
-    new_postgres_url,
     new_url,
     opened,
     shared_postgres,
@@ -116,6 +117,14 @@ POSTGRES_CHANGES = {
     "insert an event again": f"INSERT INTO events {_copy('2', 'natural_key')}",
 }
 
+#: What is tried on each partition alone, behind the back of its table.
+PARTITION_CHANGES = {
+    "truncate it": "TRUNCATE {}",
+    "update its rows": "UPDATE {} SET account_id = account_id",
+    "move its rows to other partitions": "UPDATE {} SET account_id = account_id + 1",
+    "delete its rows": "DELETE FROM {}",
+}
+
 
 def recorded(url):
     """Fill a journal with two accounts and some events."""
@@ -134,9 +143,9 @@ def sqlite_url(tmp_path_factory):
     return url
 
 
-@pytest.fixture(scope="module")
-def postgres_url():
-    url = new_postgres_url()
+@pytest.fixture(scope="module", params=["postgres", "partitioned"])
+def postgres_url(request, tmp_path_factory):
+    url = new_url(request.param, tmp_path_factory.mktemp("journal"))
     recorded(url).close()
     return url
 
@@ -173,13 +182,37 @@ def test_postgres_refuses_every_change(change, role, postgres_url):
         assert contents(connection) == before
 
 
+def partitions_of(connection, *tables):
+    """Name each partition, and whether it has rows: nothing is refused where there is nothing to change."""
+    for name in (f"{table}_p{number}" for table in tables for number in range(PARTITIONS)):
+        yield name, connection.execute(f"SELECT EXISTS (SELECT FROM {name})").fetchone() == (True,)
+
+
+@pytest.mark.parametrize("role", ["origin", "replica"], ids=["as itself", "as a replica"])
+@pytest.mark.parametrize("change", PARTITION_CHANGES)
+@pytest.mark.parametrize("postgres_url", ["partitioned"], indirect=True)
+def test_each_partition_refuses_every_change_by_itself(change, role, postgres_url):
+    with bare_postgres(postgres_url) as connection:
+        connection.execute(f"SET session_replication_role = {role}")
+        before = contents(connection)
+        tried = 0
+        for name, has_rows in partitions_of(connection, "events", "evidence"):
+            if has_rows or change == "truncate it":
+                tried += 1
+                with pytest.raises(psycopg.errors.DatabaseError, match="immutable"):
+                    connection.execute(PARTITION_CHANGES[change].format(name))
+        assert tried >= 2
+        assert contents(connection) == before
+
+
 def test_the_journals_are_as_they_were_recorded(sqlite_url, postgres_url):
     """Runs behind the tests above: nothing that was tried left a trace."""
     assert_untouched(sqlite_url)
     assert_untouched(postgres_url)
 
 
-def test_the_writing_role_may_only_read_and_insert_events_and_evidence(tmp_path):
+@pytest.mark.parametrize("partitions", [None, PARTITIONS], ids=["plain", "partitioned"])
+def test_the_writing_role_may_only_read_and_insert_events_and_evidence(partitions):
     server = shared_postgres()
     url = server.create_database()
     name = url.rpartition("/")[2]
@@ -187,6 +220,7 @@ def test_the_writing_role_may_only_read_and_insert_events_and_evidence(tmp_path)
         connection.execute(f"CREATE ROLE {name}_writer LOGIN")
         connection.execute(f"ALTER DATABASE {name} OWNER TO {name}_writer")
     own_url = url.replace("//postgres@", f"//{name}_writer@")
+    create_journal(own_url, partitions=partitions)
     recorded(own_url).close()
     with bare_postgres(own_url) as connection:
         for verb in ("UPDATE events SET profit = 1", "DELETE FROM events", "TRUNCATE events"):
@@ -196,7 +230,7 @@ def test_the_writing_role_may_only_read_and_insert_events_and_evidence(tmp_path)
             with pytest.raises(psycopg.errors.InsufficientPrivilege, match="permission denied for table evidence"):
                 connection.execute(verb)
         rights = connection.execute(
-            "SELECT privilege_type FROM information_schema.role_table_grants WHERE table_name IN ('events', 'evidence')"
+            "SELECT privilege_type FROM information_schema.role_table_grants WHERE table_name ~ '^(events|evidence)'"
         ).fetchall()
     assert {right for (right,) in rights} & {"UPDATE", "DELETE", "TRUNCATE"} == set()
     assert_untouched(own_url)
@@ -208,7 +242,10 @@ def test_every_table_of_the_journal_is_guarded(sqlite_url, postgres_url):
         found = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
     assert {name for (name,) in found} == {*_TABLES, *_DISPOSABLE, "alembic_version"}
     with bare_postgres(postgres_url) as connection:
-        found = connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'").fetchall()
+        found = connection.execute(
+            "SELECT relname FROM pg_class WHERE relkind IN ('r', 'p') AND NOT relispartition "
+            "AND relnamespace = 'public'::regnamespace"
+        ).fetchall()
         always = connection.execute("SELECT tgname FROM pg_trigger WHERE NOT tgisinternal AND tgenabled <> 'A'").fetchall()
     assert {name for (name,) in found} == {*_TABLES, *_DISPOSABLE, "alembic_version"}
     assert always == []

@@ -13,10 +13,22 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from ledger import JournalMissing, JournalReplaced, Ledger
+from ledger import CorruptEvent, JournalMissing, JournalReplaced, Ledger
+from ledger.journal import Selection
 from ledger.journal.backup import copy_journal
 from ledger.journal.sql.forking import _inherited
-from tests.support.journals import ACCOUNT, Clock, Intruder, bare_sqlite, fill, new_postgres_url, opened, shared_postgres
+from tests.support.journals import (
+    ACCOUNT,
+    OTHER,
+    Clock,
+    Intruder,
+    bare_postgres,
+    bare_sqlite,
+    fill,
+    new_postgres_url,
+    opened,
+    shared_postgres,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 FIRST = 30
@@ -268,6 +280,53 @@ def test_a_rewritten_history_is_refused(fills, desk):
         put_in_place(older, desk)
         with pytest.raises(JournalReplaced, match="is not in the journal any more"):
             ledger.account(ACCOUNT).record(fill(200, 200))
+
+
+def test_the_rewritten_history_of_one_account_among_several_is_refused(desk):
+    """The connection is not new any more: another account has appended through it."""
+    with Ledger.open(desk, now_us=Clock()) as ledger:
+        ledger.journal.append(OTHER, [opened(OTHER)])
+        older = shared_postgres().create_database(template=left_alone(desk, ledger))
+        record(ledger, 100, 3, [])
+        with Ledger.open(older, now_us=Clock()) as copy:
+            record(copy, 500, 9, [])
+        put_in_place(older, desk)
+        ledger.account(OTHER).record(fill(1, 1))
+        with pytest.raises(JournalReplaced, match="is not in the journal any more"):
+            ledger.account(ACCOUNT).record(fill(200, 200))
+
+
+def left_alone(url, ledger):
+    """Let nobody be connected to a database, so that it can be copied."""
+    ledger.close()
+    with bare_postgres(shared_postgres().url()) as connection:
+        name = url.rpartition("/")[2]
+        while connection.execute("SELECT FROM pg_stat_activity WHERE datname = %s", [name]).fetchone():
+            pass
+    return url
+
+
+@pytest.mark.parametrize("fills", [1, 3, 9], ids=["shorter", "of the same length", "longer"])
+def test_whoever_reads_gets_what_the_journal_has_now(fills, desk):
+    """Where a database lost its newest events, and others recorded some: never a mixture of both."""
+    older = shared_postgres().create_database(template=desk)
+    with Ledger.open(desk, now_us=Clock()) as ledger, Ledger.open(desk) as reader:
+        record(ledger, 100, 3, [])
+        account = reader.account(ACCOUNT)
+        assert len(account.portfolio.positions) == FIRST + 2
+        assert account.current_orders()[0] == account.current_with_approvals()[0] == account.version
+        seen = account.follow()
+        for _ in range(account.version):
+            next(seen)
+        with Ledger.open(older, now_us=Clock()) as copy:
+            record(copy, 500, fills, [])
+        put_in_place(older, desk)
+        assert account.portfolio.state() == account.replay(checkpoints=False).state()
+        assert set(account.portfolio.positions) == {*range(1, FIRST), *range(500, 500 + fills)}
+        assert account.current_orders()[1].state() == account.replayed_orders(Selection(version=account.version)).state()
+        if fills != 3:  # it waits for the next event, which shows that what was read is gone
+            with pytest.raises(CorruptEvent, match="was read"):
+                next(seen)
 
 
 def test_a_history_that_was_rewritten_under_an_open_connection_is_refused(desk):

@@ -44,6 +44,14 @@ def test_a_fault_of_postgres_loses_and_doubles_nothing(stage, rounds):
     assert found.acknowledged > 0
 
 
+def test_a_failover_to_a_standby_that_nobody_waited_for_refuses_whoever_lost_something():
+    """It raises where a writer appends behind what is gone. Were nothing lost, the test before would prove nothing."""
+    found = postgres_faults.unwaited_failover(1, 11)
+    assert found.lost > 0
+    assert found.doubled == 0
+    assert found.ok
+
+
 def test_what_is_lost_would_be_counted(tmp_path):
     """The comparison can fail: an event that was acknowledged and is not there, and one that is there twice."""
     import random

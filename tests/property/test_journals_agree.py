@@ -32,6 +32,7 @@ from tests.support.journals import (
     digest_of,
     fill,
     ghost,
+    new_partitioned_url,
     new_postgres_url,
     new_url,
     open_journal,
@@ -87,14 +88,21 @@ _examples = count(1)
 
 
 @cache
-def shared_urls() -> tuple[str, str]:
+def shared_urls() -> tuple[str, ...]:
     folder = Path(tempfile.mkdtemp(prefix="ledger-agree-"))
     atexit.register(shutil.rmtree, folder)
     return new_url("sqlite", folder), new_postgres_url()
 
 
+@cache
+def partitioned_urls() -> tuple[str, ...]:
+    return (new_partitioned_url(),)
+
+
 class Journals(RuleBasedStateMachine):
     """The same calls to three journals at the same moments; two accounts that no other example uses."""
+
+    urls = staticmethod(shared_urls)
 
     def __init__(self) -> None:
         super().__init__()
@@ -102,7 +110,7 @@ class Journals(RuleBasedStateMachine):
         self.accounts = [AccountId("One", number), AccountId("Two", number)]
         self.now = START_US
         self.last: tuple[AccountId, list[Any]] | None = None
-        self.durable = [open_journal(url, self.look) for url in shared_urls()]
+        self.durable = [open_journal(url, self.look) for url in self.urls()]
         self.memory = MemoryJournal(self.look)
 
     def look(self) -> int:
@@ -181,7 +189,7 @@ class Journals(RuleBasedStateMachine):
     def reopen(self) -> None:
         for journal in self.durable:
             journal.close()
-        self.durable = [open_journal(url, self.look) for url in shared_urls()]
+        self.durable = [open_journal(url, self.look) for url in self.urls()]
 
     @rule(data=st.data())
     def replay(self, data: st.DataObject) -> None:
@@ -243,3 +251,13 @@ class Journals(RuleBasedStateMachine):
 
 TestJournals = Journals.TestCase
 TestJournals.settings = settings(stateful_step_count=12)
+
+
+class PartitionedJournals(Journals):
+    """The same with a partitioned journal and the one in memory, which agrees with the others."""
+
+    urls = staticmethod(partitioned_urls)
+
+
+TestPartitionedJournals = PartitionedJournals.TestCase
+TestPartitionedJournals.settings = settings(stateful_step_count=12, max_examples=8)

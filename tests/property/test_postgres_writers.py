@@ -18,7 +18,7 @@ from ledger.journal.sql import wire
 from ledger.journal.sql.append import Appender
 from ledger.journal.verify.walk import verify_account
 from tests.property.test_journals_agree import ANSWERS, deals, of_orders, others
-from tests.support.journals import START_US, fill, new_postgres_url, open_journal, opened
+from tests.support.journals import START_US, fill, new_partitioned_url, new_postgres_url, open_journal, opened
 
 _COPIED = 3  # instead of as many as pay off
 _examples = count(1)
@@ -40,15 +40,24 @@ def turn(writer: int, deal: int, dies: str | None = None) -> dict[str, Any]:
     return {"writer": writer, "events": [fill(deal, deal)], "off": None, "dies": dies, "by": 1}
 
 
-@pytest.fixture(scope="module")
-def journals() -> Any:
+def journals_of(shared: str, other: str) -> Any:
     """One journal opened twice, and another one that is always locked; the present, which they all read."""
     present = [START_US]
-    shared, other = new_postgres_url(), new_postgres_url()
     opened_ = [open_journal(url, lambda: present[0]) for url in (shared, shared, other)]
     yield opened_[:2], locking(opened_[2]), present
     for journal in opened_:
         journal.close()
+
+
+@pytest.fixture(scope="module")
+def journals() -> Any:
+    yield from journals_of(new_postgres_url(), new_postgres_url())
+
+
+@pytest.fixture(scope="module")
+def partitioned_journals() -> Any:
+    """As ``journals``; the one that is guessed about is partitioned, the other one is not."""
+    yield from journals_of(new_partitioned_url(), new_postgres_url())
 
 
 @contextmanager
@@ -86,6 +95,18 @@ def locking(journal: Any) -> Any:
 @example([turn(0, 1), turn(0, 2), turn(1, 3), turn(0, 4), turn(0, 3), turn(0, 5), turn(0, 6)])
 @example([turn(0, 1), turn(0, 2, "after"), turn(0, 3), turn(0, 4, "before"), turn(0, 2), turn(0, 5, "after")])
 def test_guessed_or_locked_the_journal_is_the_same(journals, steps):
+    require_the_same(journals, steps)
+
+
+@settings(max_examples=8)
+@given(st.lists(turns, min_size=2, max_size=8))
+@example([turn(0, 1), turn(0, 2), turn(1, 3), turn(0, 4), turn(0, 3), turn(0, 5), turn(0, 6)])
+@example([turn(0, 1), turn(0, 2, "after"), turn(0, 3), turn(0, 4, "before"), turn(0, 2), turn(0, 5, "after")])
+def test_partitioned_or_not_the_journal_is_the_same(partitioned_journals, steps):
+    require_the_same(partitioned_journals, steps)
+
+
+def require_the_same(journals: Any, steps: list[dict[str, Any]]) -> None:
     account = AccountId("Writers", next(_examples))
     writers, locked, present = journals
 

@@ -18,6 +18,7 @@ from ledger import AccountId, Ledger
 from ledger.fold_order import FirstRecord
 from ledger.journal import Head, Journal, Selection
 from ledger.journal.memory import MemoryJournal
+from ledger.journal.sql.create import create_journal
 from ledger.journal.sql.engine import open_engine
 from ledger.journal.sql.journal import SqlJournal
 from ledger.journal.sql.migrate import configuration
@@ -46,6 +47,7 @@ __all__ = [  # programs of tests import all of it, the facts too
     "INT64",
     "KINDS",
     "OTHER",
+    "PARTITIONS",
     "START_MSC",
     "START_US",
     "Clock",
@@ -61,6 +63,7 @@ __all__ = [  # programs of tests import all of it, the facts too
     "fill",
     "ghost",
     "head",
+    "new_partitioned_url",
     "new_postgres_url",
     "new_url",
     "older_url",
@@ -74,6 +77,9 @@ __all__ = [  # programs of tests import all of it, the facts too
 
 KINDS: Final = ("memory", "sqlite", "postgres")
 DURABLE: Final = ("sqlite", "postgres")
+
+#: Of a partitioned journal: few, so that accounts share one, and none is without.
+PARTITIONS: Final = 4
 
 INT64: Final = 2**63 - 1
 
@@ -133,15 +139,27 @@ def new_postgres_url() -> str:
     return shared_postgres().create_database(template=_migrated_postgres())
 
 
+@cache
+def _partitioned_postgres() -> str:
+    url = shared_postgres().create_database()
+    create_journal(url, partitions=PARTITIONS)
+    return url
+
+
+def new_partitioned_url() -> str:
+    """Return the URL of a new, empty, partitioned journal on the shared server."""
+    return shared_postgres().create_database(template=_partitioned_postgres())
+
+
 def empty_postgres_url() -> str:
     """Return the URL of a new database without a journal."""
     return shared_postgres().create_database()
 
 
 def new_url(kind: str, folder: Path) -> str:
-    """Return the URL of a new, empty, migrated journal."""
-    if kind == "postgres":
-        return new_postgres_url()
+    """Return the URL of a new, empty, migrated journal: ``sqlite``, ``postgres``, or ``partitioned`` on Postgres."""
+    if kind in ("postgres", "partitioned"):
+        return new_postgres_url() if kind == "postgres" else new_partitioned_url()
     url = f"sqlite:///{folder}/journal.db"
     Ledger.create(url).close()
     return url

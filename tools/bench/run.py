@@ -98,8 +98,10 @@ def paths(part: str, folder: Path, sizes: Sizes) -> Iterator[Row]:
 
         yield from page_paths(folder, sizes)
     elif part == "fleet":
-        from tools.bench.fleet import archive_paths
+        from tools.bench.fleet import archive_paths, partition_paths
 
+        with postgres() as server:
+            yield from partition_paths(server, sizes)
         yield from archive_paths(folder, sizes)
     elif part == "service":
         from tools.bench.service import service_paths

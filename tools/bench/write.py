@@ -34,7 +34,7 @@ def sqlite_paths(folder: File, sizes: Sizes) -> Paths:
     """One durable fill and a thousand at once, into SQLite, against the driver and against eventsourcing."""
     from tools.bench.reference import Shelf
 
-    one, many, rows = _books(lambda: f"sqlite:///{folder}/write-{_fresh()}.db", sizes)
+    one, many, rows = books(lambda: f"sqlite:///{folder}/write-{_fresh()}.db", sizes)
     journal = _bare_sqlite(folder / f"bare-{_fresh()}.db", plain=False)
     plain = _bare_sqlite(folder / f"plain-{_fresh()}.db", plain=True)
     shelf = Shelf(folder)
@@ -65,7 +65,7 @@ def sqlite_paths(folder: File, sizes: Sizes) -> Paths:
 
 def postgres_paths(server: Any, sizes: Sizes) -> Paths:
     """One durable fill into Postgres, and how several accounts in several processes get on."""
-    one, many, rows = _books(lambda: socket_url(server), sizes)
+    one, many, rows = books(lambda: socket_url(server), sizes)
     bare = _BarePostgres(socket_url(server))
     yield Path(
         name="one durable fill, Postgres", unit="ms", ours=one, target=2.0, by_ratio=True, more=_MORE,
@@ -96,7 +96,7 @@ def socket_url(server: Any) -> str:
 # ---------------------------------------------------------------------------------------------------------------- ours
 
 
-def _books(new_url: Callable[[], str], sizes: Sizes) -> tuple[Callable[[], float], Callable[[], float], Iterator[Any]]:
+def books(new_url: Callable[[], str], sizes: Sizes) -> tuple[Callable[[], float], Callable[[], float], Iterator[Any]]:
     """Return what measures one fill (ms) and a thousand at once (events/s), and rows for the reference without an end."""
     from ledger import FillRecorded, Ledger
 

@@ -9,7 +9,10 @@
   a writer; it is started again.
 - cut: the connection is cut around the COMMIT of an append: before, within or after it, with or without its answer, sometimes
   twice in a row, sometimes while somebody else appends. So the writer cannot know what became of it.
-- failover: a server with a standby that it waits for is killed, the standby replaces it, and the writers go on there.
+- failover: a server that sends nothing to its standby any more is killed, the standby replaces it, and four writers go on
+  there, in a partitioned journal. The server waits for the standby with every commit, so that nothing acknowledged is lost.
+- unwaited: the same without waiting. What was acknowledged is lost, and counted; it is no failure. But every writer whose
+  last event is gone must be refused (``JournalReplaced``) before it appends anything, and then opens the journal again.
 - watch: the server under ``ledger sync --watch`` is killed or restarted, or the daemon is killed, while the terminal trades.
 
 Writers that get an error record the same events again. After each fault every append that had returned is there
@@ -53,6 +56,8 @@ if TYPE_CHECKING:
 
 _SERVER: Final = "Sandbox-Demo"
 _WRITERS: Final = 3  # the first two of them write to the same account
+_WRITERS_OF_FAILOVER: Final = 4
+_PARTITIONS: Final = 8
 _DEALS_A_WRITER: Final = 10_000_000
 _BATCHES: Final = (1, 1, 1, 1, 3, 20, 150)  # events recorded at once; 150 is an import, which lets others go first
 _ROUNDS_A_JOURNAL: Final = 20  # so that what has to be read after each round stays short
@@ -73,12 +78,13 @@ class Result:
     """What came of so many faults.
 
     Attributes:
-        fault: killed, cut, failover or watch.
+        fault: killed, cut, failover, unwaited or watch.
         rounds: How often.
         acknowledged: Events whose append had returned.
         lost: Those of them that were gone afterwards.
         doubled: Events that were there more than once.
         come_back_ms_median: From the fault to the first append after it that returned, in milliseconds.
+        may_lose: The fault loses what was acknowledged, and whoever lost something was refused.
     """
 
     fault: str
@@ -87,11 +93,12 @@ class Result:
     lost: int
     doubled: int
     come_back_ms_median: float
+    may_lose: bool = False
 
     @property
     def ok(self) -> bool:
         """Whether everything holds."""
-        return not (self.lost or self.doubled)
+        return not ((self.lost and not self.may_lose) or self.doubled)
 
 
 # ------------------------------------------------------------------------------------------------------- what must be there
@@ -171,7 +178,7 @@ def _connected(url: str) -> "psycopg.Connection[Any]":
     return psycopg.connect(url.replace("+psycopg", ""), autocommit=True)
 
 
-def _result(fault: str, rounds: int, journals: list[_Books], come_back_sec: list[float]) -> Result:
+def _result(fault: str, rounds: int, journals: list[_Books], come_back_sec: list[float], *, may_lose: bool = False) -> Result:
     return Result(
         fault=fault,
         rounds=rounds,
@@ -179,6 +186,7 @@ def _result(fault: str, rounds: int, journals: list[_Books], come_back_sec: list
         lost=sum(len(books.lost) for books in journals),
         doubled=sum(len(books.doubled) for books in journals),
         come_back_ms_median=round(statistics.median(come_back_sec) * 1000, 1) if come_back_sec else 0.0,
+        may_lose=may_lose,
     )
 
 
@@ -186,8 +194,8 @@ def _result(fault: str, rounds: int, journals: list[_Books], come_back_sec: list
 
 
 def write(url: str, notes: str, login: int, number: int, seed: int) -> None:
-    """Append for ever. Each line of notes is one step of a record: ``offered``, ``failed`` and ``confirmed``."""
-    from ledger import Ledger
+    """Append for ever. Each line of notes is one step of a record: ``offered``, ``failed``, ``replaced`` and ``confirmed``."""
+    from ledger import JournalReplaced, Ledger
 
     file = os.open(notes, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
 
@@ -202,8 +210,14 @@ def write(url: str, notes: str, login: int, number: int, seed: int) -> None:
         events = [_deal(first + at, dice) for at in range(dice.choice(_BATCHES))]
         last = first + len(events) - 1
         report("offered", first, last)
-        for failure in _record(account, events, is_expecting=dice.random() < 0.3):
-            report("failed", first, last, failure)
+        try:
+            for failure in _record(account, events, is_expecting=dice.random() < 0.3):
+                report("failed", first, last, failure)
+        except JournalReplaced as error:  # what it acknowledged is gone: to go on is a decision, which is taken here at once
+            report("replaced", first, last, str(error).replace("\n", " "))
+            account = Ledger.open(url).account(_SERVER, login)
+            for failure in _record(account, events, is_expecting=False):
+                report("failed", first, last, failure)
         report("confirmed", first, last)
         first = last + 1
 
@@ -256,19 +270,29 @@ def _deal(deal: int, dice: random.Random) -> "Event":
 class _Writers:
     """Writers of one journal, each a process with its notes, which survive them."""
 
-    def __init__(self, url: str, folder: Path, books: _Books, dice: random.Random, numbers: Iterator[int]) -> None:
+    def __init__(
+        self,
+        url: str,
+        folder: Path,
+        books: _Books,
+        dice: random.Random,
+        numbers: Iterator[int],
+        *,
+        many: int = _WRITERS,
+    ) -> None:
         self._books = books
+        self._steps: dict[Path, list[tuple[str, range]]] = {}
         self._notes: dict[Path, subprocess.Popen[str]] = {}
         self._read: dict[Path, int] = {}
         self._confirmed_at: dict[Path, list[float]] = {}
-        for place in range(_WRITERS):
+        for place in range(many):
             number = next(numbers)
             notes = folder / f"{number}.notes"
             words = [url, str(notes), str(max(place, 1)), str(number), str(dice.getrandbits(32))]
             errors = notes.with_suffix(".errors").open("w")
             with errors:
                 self._notes[notes] = subprocess.Popen([sys.executable, __file__, "--write", *words], stderr=errors, text=True)
-            self._read[notes], self._confirmed_at[notes] = 0, []
+            self._read[notes], self._confirmed_at[notes], self._steps[notes] = 0, [], []
 
     def __enter__(self) -> Self:
         return self
@@ -287,11 +311,29 @@ class _Writers:
             self._read[notes] = len(whole)
             for step, moment, first, last, *_ in (line.split() for line in new.splitlines() if line):
                 deals = range(int(first), int(last) + 1)
+                self._steps[notes].append((step, deals))
                 if step == "offered":
                     self._books.offered.append(deals)
                 elif step == "confirmed":
                     self._books.confirmed.append(deals)
                     self._confirmed_at[notes].append(float(moment))
+
+    def refusals(self) -> int:
+        """Return how often writers were refused because what they had been given is gone."""
+        return sum(step == "replaced" for steps in self._steps.values() for step, _ in steps)
+
+    def require_refused(self, lost: set[int]) -> None:
+        """Require that every writer that lost something was refused before it appended anything more.
+
+        Raises:
+            Broken: One was not.
+        """
+        for notes, steps in self._steps.items():
+            is_unaware = False
+            for step, deals in steps:
+                if step == "confirmed" and is_unaware and not lost & {*deals}:
+                    raise Broken(f"{notes.stem} lost what was acknowledged, and appended deals {deals} without being refused")
+                is_unaware = (is_unaware and step != "replaced") or (step == "confirmed" and bool(lost & {*deals}))
 
     def wait_for_all(self, after: float) -> float:
         """Wait until each of them appended something after a moment, and return when the first one did."""
@@ -625,12 +667,26 @@ class _CutOff:
 
 
 def failover(rounds: int, seed: int) -> Result:
-    """Kill a server so many times, and let its standby replace it; each round begins with a new standby.
+    """Kill a server so many times that waits for its standby, and let the standby replace it; each round makes a new one.
 
     Raises:
-        Broken: Something does not hold, other than events lost or doubled.
+        Broken: Something does not hold, other than events lost or doubled; or a writer was refused for a loss that is none.
     """
+    return _failed_over(rounds, seed, is_awaited=True)
+
+
+def unwaited_failover(rounds: int, seed: int) -> Result:
+    """As ``failover``, with a server that does not wait for its standby: what it acknowledged at last is lost.
+
+    Raises:
+        Broken: Something else does not hold, or a writer appended without being refused, although its last events are gone.
+    """
+    return _failed_over(rounds, seed, is_awaited=False)
+
+
+def _failed_over(rounds: int, seed: int, *, is_awaited: bool) -> Result:
     from ledger import Ledger
+    from ledger.journal.sql.create import create_journal
     from tools.testkit.postgres import start_postgres
 
     dice = random.Random(seed)  # noqa: S311  # repeatable, not secret
@@ -640,25 +696,42 @@ def failover(rounds: int, seed: int) -> Result:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         server = stack.enter_context(start_postgres())
         url = server.create_database()
-        Ledger.create(url).close()
+        create_journal(url, partitions=_PARTITIONS)
         for _ in range(rounds):
-            standby = stack.enter_context(server.standby())
+            standby = stack.enter_context(server.standby(is_awaited=is_awaited))
             both = _either_url(url.rpartition("/")[2], dice.sample((server.port, standby.port), 2))
-            with _Writers(both, folder, books, dice, numbers) as writers, Ledger.open(both) as ledger:
+            writing = _Writers(both, folder, books, dice, numbers, many=_WRITERS_OF_FAILOVER)
+            with writing as writers, Ledger.open(both) as ledger:
                 writers.wait_for_all(0)
-                time.sleep(dice.uniform(0, 0.2))  # anywhere within an append
-                struck_at = time.monotonic()
-                server.kill()
-                silent_at = time.monotonic()
+                struck_at, silent_at = _cut_off_and_killed(server, writers, dice, is_awaited=is_awaited)
                 standby.promote()
                 come_back_sec.append(writers.wait_for_all(silent_at) - struck_at)
                 url = standby.url(url.rpartition("/")[2])
                 _check(books, ledger, url, writers.refresh)
+                if is_awaited and writers.refusals():
+                    raise Broken("a writer was refused for events that are gone, and the server waits for its standby")
+                writers.require_refused(books.lost)
             server.stop()
             server = standby
             with Ledger.open(url) as ledger:
                 _check(books, ledger, url)
-    return _result("failover", rounds, [books], come_back_sec)
+    return _result("failover" if is_awaited else "unwaited", rounds, [books], come_back_sec, may_lose=not is_awaited)
+
+
+def _cut_off_and_killed(
+    server: "PostgresServer", writers: _Writers, dice: random.Random, *, is_awaited: bool
+) -> tuple[float, float]:
+    """Kill a server a moment after the last bytes that its standby gets; return when it was killed, and when it was silent.
+
+    Without waiting it acknowledges meanwhile what nobody else has; each of the writers goes on so far.
+    """
+    server.stop_sending()
+    if not is_awaited:
+        writers.wait_for_all(time.monotonic())
+    time.sleep(dice.uniform(0, 0.2))  # anywhere within an append
+    struck_at = time.monotonic()
+    server.kill()
+    return struck_at, time.monotonic()
 
 
 def _either_url(database: str, ports: list[int]) -> str:
@@ -784,6 +857,7 @@ FAULTS: Final[dict[str, tuple[Callable[[int, int], Result], int]]] = {
     "killed": (server_killed, 20),
     "cut": (connection_cut, 200),
     "failover": (failover, 5),
+    "unwaited": (unwaited_failover, 5),
     "watch": (watch_restarted, 20),
 }
 

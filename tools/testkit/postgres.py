@@ -173,10 +173,12 @@ class PostgresServer:
                     os.kill(child, signal.SIGKILL)
         self._end(signal.SIGKILL)
 
-    def standby(self) -> PostgresServer:
-        """Make and start a copy that follows this server, which from now on waits for it with every commit.
+    def standby(self, *, is_awaited: bool = True) -> PostgresServer:
+        """Make and start a copy that follows this server. It only reads until ``promote``.
 
-        This server is restarted for it, so that it holds for all its processes. The copy only reads until ``promote``.
+        Args:
+            is_awaited: This server waits for it with every commit from now on (``synchronous_standby_names``). It is restarted
+                for that, so that it holds for all its processes.
         """
         copy = _new_server()
         try:
@@ -185,13 +187,20 @@ class PostgresServer:
                 *("--host", "127.0.0.1", "--port", str(self.port), "--username", "postgres"),
             )
             copy.start()
-            self._settings["synchronous_standby_names"] = "*"
-            self.restart()
-            self._wait_for_follower()
+            if is_awaited:
+                self._settings["synchronous_standby_names"] = "*"
+                self.restart()
+            self._wait_for_follower("sync" if is_awaited else "async")
         except BaseException:
             copy.stop()
             raise
         return copy
+
+    def stop_sending(self) -> None:
+        """Let its standbys receive nothing from now on, as by a network that hangs, until it is killed."""
+        with self._admin() as connection:
+            for (pid,) in connection.execute("SELECT pid FROM pg_stat_replication").fetchall():
+                os.kill(pid, signal.SIGSTOP)
 
     def promote(self) -> None:
         """Make a standby a server of its own, which follows nobody and accepts writes; return when it does."""
@@ -213,10 +222,11 @@ class PostgresServer:
         with psycopg.connect(host="127.0.0.1", port=self.port, user="postgres", autocommit=True) as connection:
             yield connection
 
-    def _wait_for_follower(self) -> None:
+    def _wait_for_follower(self, state: str) -> None:
         give_up = time.monotonic() + _FOLLOW_SEC
         with self._admin() as connection:
-            while not connection.execute("SELECT FROM pg_stat_replication WHERE sync_state = 'sync'").rowcount:
+            wanted = "SELECT FROM pg_stat_replication WHERE state = 'streaming' AND sync_state = %s"
+            while not connection.execute(wanted, [state]).rowcount:
                 if time.monotonic() > give_up:
                     raise PostgresFailedError(f"the standby does not follow after {_FOLLOW_SEC} s:\n{self._log.read_text()}")
                 time.sleep(0.01)

@@ -70,10 +70,9 @@ _KNOWN_SQLITE: Final = (
     f"SELECT {ROW} FROM json_each(?) AS wanted CROSS JOIN events WHERE account_id = ? AND natural_key = wanted.value"
 )
 _KNOWN_POSTGRES: Final = f"SELECT {ROW} {_OF_ACCOUNT} AND natural_key = ANY(?)"
-#: All that one event is decided by, as it is at one moment.
+#: All that one event is decided by, as it is at one moment. With the key each time: of partitions only the account's is opened.
 _SEEN: Final = (
-    f"SELECT {HEAD}, ({_LAST_TERMS.replace('?', 'heads.account_id')}), "
-    "EXISTS (SELECT 1 FROM events WHERE account_id = heads.account_id AND natural_key = ?) FROM heads WHERE account_id = ?"
+    f"SELECT {HEAD}, ({_LAST_TERMS}), EXISTS (SELECT 1 {_OF_ACCOUNT} AND natural_key = ?) FROM heads WHERE account_id = ?"
 )
 _KEPT: Final = "SELECT digest FROM evidence WHERE account_id = ? AND digest = ?"
 
@@ -118,11 +117,13 @@ class _Acknowledged(NamedTuple):
     """The last head of an account that a caller was given, and of which natural key.
 
     ``terms`` are those at the head where the next event is to be taken for new, unless it is the same again.
+    ``opened`` is how many connections had been opened before it was written.
     """
 
     head: Head
     terms: AccountTerms | None
     key: str | None
+    opened: int
 
 
 class _Own(NamedTuple):
@@ -221,10 +222,11 @@ class Appender:
             at_once = not attempt and len(keys) == 1 and (not self._is_postgres or self._engine.pooled_settings is None)
             try:
                 with self._writers.begun(is_bulk=is_bulk, at_once=at_once) as writer:
+                    opened = self._writers.opened  # before it is committed: another thread may be connected elsewhere after
                     appended = self._tried(writer, account, keys, decide, answers, sending, at_once=at_once)
                 if appended is not None:
                     if appended.head.version:  # else there is no event that could be missing later
-                        self._acknowledge(account, appended, keys[-1] if keys else None)
+                        self._acknowledge(account, appended, keys[-1] if keys else None, opened)
                     return appended
             except JournalUnavailable as error:
                 is_gone = is_lost(error.__cause__)
@@ -239,11 +241,11 @@ class Appender:
                     time.sleep(random.uniform(*_RECONNECT))  # noqa: S311  # no secret
         raise AssertionError("it is tried for ever, or ended")
 
-    def _acknowledge(self, account: AccountId, appended: Appended, key: str | None) -> None:
+    def _acknowledge(self, account: AccountId, appended: Appended, key: str | None, opened: int) -> None:
         """Note what a caller is given. Behind a deal that was known there is often another one, which is not to be guessed."""
         before = self._acknowledged.get(account)
         terms = appended.terms if appended.rows or (before is not None and before.key == key) else None
-        self._acknowledged[account] = _Acknowledged(appended.head, terms, key)
+        self._acknowledged[account] = _Acknowledged(appended.head, terms, key, opened)
 
     def _tried(
         self,
@@ -274,7 +276,7 @@ class Appender:
         if state is None:
             return None
         last = None if known is None else known.head
-        self._require_same_history(state, account, last, is_reconnected=writer.is_new)
+        self._require_same_history(state, account, known)
         if sending.last is not None and self._is_there(driver, account, sending.last.head):
             return sending.last
         appended = decide(state)
@@ -362,24 +364,23 @@ class Appender:
             self._remember(state, account, appended, is_own=True)
         return appended
 
-    def _require_same_history(
-        self, state: _AccountState, account: AccountId, last: Head | None, *, is_reconnected: bool
-    ) -> None:
+    def _require_same_history(self, state: _AccountState, account: AccountId, known: _Acknowledged | None) -> None:
         """Refuse to append where the last event that a caller was given is not in the journal any more.
 
-        An older copy, or another journal, replaced it under the open ledger. To look whether the event is still there costs
-        Postgres a round trip where others appended meanwhile, and a database is not replaced under its connections: there it is
-        done once a connection.
+        An older copy, another journal, or a standby without the newest commits replaced it under the open ledger. To look
+        whether the event is still there costs Postgres a round trip where others appended meanwhile, and a database is not
+        replaced under its connections: there it is done for each account if a connection was opened since.
         """
-        head = state.head
-        if last is None or (head is not None and head[:2] == last[:2]):
+        if known is None or (state.head is not None and state.head[:2] == known.head[:2]):
             return
-        is_behind = head is None or head.version <= last.version
-        if is_behind or ((is_reconnected or not self._is_postgres) and not self._is_there(state.driver, account, last)):
+        is_behind = state.head is None or state.head.version <= known.head.version
+        is_reconnected = known.opened != self._writers.opened or not self._is_postgres
+        if is_behind or (is_reconnected and not self._is_there(state.driver, account, known.head)):
             raise JournalReplaced(
-                f"account {account}: version {last.version} was recorded here and is not in the journal any more, which is at "
-                f"version {head.version if head else 0}: an older copy or another journal replaced it while it was open. "
-                "Nothing was appended: put the right one in its place, run ledger verify, and open it again"
+                f"account {account}: version {known.head.version} was recorded here and is not in the journal any more, which "
+                f"is at version {state.head.version if state.head else 0}: an older copy, another journal, or a standby "
+                "without the newest commits replaced it while it was open. Nothing was appended: put the right one in its "
+                "place, run ledger verify, and open it again"
             )
 
     # ---- what is found
@@ -408,7 +409,8 @@ class Appender:
 
     def _seen(self, driver: Any, account: AccountId, natural_key: str) -> _AccountState | None:
         """Return an account's state, without locking it; None if it has no events yet."""
-        found = self._query(driver, _SEEN, natural_key, account_key(account))
+        key = account_key(account)
+        found = self._query(driver, _SEEN, key, key, natural_key, key)
         if not found or not found[0][0]:
             return None
         *head, last, is_known = found[0]
@@ -554,6 +556,9 @@ class _Writers:
 
     To take one from the pool and give it back costs a fifth of a durable fill on SQLite, and on Postgres a round trip to see
     whether the server is still there.
+
+    Attributes:
+        opened: How many were taken from the pool so far. As long as it stays the same, the server does.
     """
 
     def __init__(self, engine: Engine) -> None:
@@ -561,6 +566,7 @@ class _Writers:
         self._file = None if engine.is_postgres else engine.address()
         self._translated = translate_errors(engine.url)
         self._journal_id: str | None = None
+        self.opened = 0
         self._idle: list[_Writer] = []
         weakref.finalize(self, _end_all, self._idle)  # for a ledger that nobody closed
         prepare_for_forks(self)
@@ -608,7 +614,6 @@ class _Writers:
                     writer.connection.invalidate(error)
                     self.close()  # the others will not do either
                     raise ConnectionLost(error) from error
-                writer.is_new = False
                 if writer.connection.is_valid:
                     self._idle.append(writer)
         finally:
@@ -639,6 +644,7 @@ class _Writers:
         if self._file is not None:
             connection.detach()  # it counts as in use while it writes, and not while it waits for the next append
         writer = _Writer(connection, self._file, self._engine.pooled_settings)
+        self.opened += 1
         try:
             self._engine.require_writable()
             self._require_same_journal(writer.journal_id())
@@ -658,16 +664,11 @@ class _Writers:
 
 
 class _Writer:
-    """One connection that writes.
-
-    Attributes:
-        is_new: Nothing was written through it yet.
-    """
+    """One connection that writes."""
 
     def __init__(self, connection: Connected, file: str | None, settings: str | None) -> None:
         self.connection = connection
         self.driver: Any = connection.driver_connection
-        self.is_new = True
         self._file = file
         self._settings = settings  # what a transaction begins with, behind a pooler
         self._files: OpenFiles | None = None

@@ -10,23 +10,34 @@ import time
 from typing import Final
 from uuid import uuid4
 
-from ledger.journal.sql.engine import Engine, found_revision, open_engine, sqlite_path
+from ledger.journal.sql.engine import Engine, found_revision, open_engine, shown, sqlite_path
 from ledger.journal.sql.forking import importing
+from ledger.journal.sql.partitions import require_partitionable, require_partitions
+from ledger.journal.sql.preflight import partitions as found_partitions
 from ledger.journal.sql.preflight import wanted_definitions
 from ledger.journal.sql.sqlite import make_file
 from ledger.journal.sql.words import REVISION
 
 
-def create_journal(url: str) -> str | None:
+def create_journal(url: str, *, partitions: int | None = None) -> str | None:
     """Create a journal or bring it up to date; harmless when it is. Errors as ``open_engine`` and ``migrate.migrate``.
+
+    Args:
+        url: Where it is, or shall be.
+        partitions: Makes a new journal on Postgres with so many partitions; one that is there has to have as many.
 
     Returns:
         The revision it had before, None if there was no journal.
+
+    Raises:
+        BadValue: No journal has so many partitions, or it is one of SQLite.
     """
     engine = open_engine(url)
     try:
+        require_partitionable(partitions, is_postgres=engine.is_postgres)
         path, before = sqlite_path(engine.url), found_revision(engine)
         if before == REVISION:
+            require_partitions(found_partitions(engine) or 0, partitions, shown(engine.url))
             return before
         if path is not None and before is None:
             make_file(path)
@@ -35,7 +46,7 @@ def create_journal(url: str) -> str | None:
         with importing():
             from ledger.journal.sql.migrate import migrate
 
-        return migrate(engine)
+        return migrate(engine, partitions=partitions)
     finally:
         engine.dispose()
 

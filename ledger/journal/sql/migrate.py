@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from threading import Lock
 from typing import Any, Final
@@ -21,10 +22,12 @@ from ledger.journal.sql.engine import (
     Engine,
     found_revision,
     refuse_newer,
+    shown,
     sqlite_path,
     translate_errors,
 )
 from ledger.journal.sql.forking import prepare_for_forks
+from ledger.journal.sql.partitions import carried_over, partition, partition_count, require_partitions
 from ledger.journal.sql.schema import accounts, events, heads
 from ledger.journal.sql.schema import parents as parents_table
 from ledger.journal.sql.words import REVISION
@@ -53,7 +56,13 @@ def configuration(connection: Connection | None = None, journal_id: str | None =
     return config
 
 
-def migrate(engine: Engine, *, copy_of: str | None = None, fill: Callable[[Connection], object] = lambda _: None) -> str | None:
+def migrate(
+    engine: Engine,
+    *,
+    copy_of: str | None = None,
+    fill: Callable[[Connection], object] = lambda _: None,
+    partitions: int | None = None,
+) -> str | None:
     """Create the journal or bring it up to date; harmless when it is. All of it in one transaction.
 
     Args:
@@ -61,6 +70,7 @@ def migrate(engine: Engine, *, copy_of: str | None = None, fill: Callable[[Conne
         copy_of: Makes it as a copy, with this journal id. It is refused as a journal until ``finish`` is called: half a copy
             must never pass for the whole.
         fill: Called with the connection of a new copy, in the same transaction.
+        partitions: Makes a new journal on Postgres with so many partitions; one that is there has to have as many.
 
     Returns:
         The revision it had before, None if there was no journal.
@@ -68,10 +78,10 @@ def migrate(engine: Engine, *, copy_of: str | None = None, fill: Callable[[Conne
     Raises:
         JournalNewer: The journal was made by a newer program.
         CorruptEvent: The chain of an older journal does not hold. Nothing was changed.
-        JournalError: The migration would have changed what is recorded. Nothing was changed.
+        JournalError: The migration would have changed what is recorded, or there are other partitions. Nothing was changed.
     """
     with _turns.lock:
-        return _migrate(engine, copy_of, fill)
+        return _migrate(engine, copy_of, fill, partitions)
 
 
 class _Turns:
@@ -95,7 +105,7 @@ class _Turns:
 _turns: Final = _Turns()
 
 
-def _migrate(engine: Engine, copy_of: str | None, fill: Callable[[Connection], object]) -> str | None:
+def _migrate(engine: Engine, copy_of: str | None, fill: Callable[[Connection], object], partitions: int | None) -> str | None:
     before = found_revision(engine)
     refuse_newer(engine, before)
     if before == REVISION:
@@ -111,13 +121,27 @@ def _migrate(engine: Engine, copy_of: str | None, fill: Callable[[Connection], o
         engine.alchemy.connect().execution_options(write=True) as connection,
         connection.begin(),
     ):
+        upgrade = partial(command.upgrade, configuration(connection, copy_of), "head")
         if engine.is_postgres:
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
-        command.upgrade(configuration(connection, copy_of), "head")
+            _upgrade_on_postgres(connection, upgrade, partitions, shown(engine.url))
+        else:
+            upgrade()
         if copy_of is not None:
             fill(connection)
             connection.execute(_SET_REVISION, {"revision": UNFINISHED})
     return before
+
+
+def _upgrade_on_postgres(connection: Connection, upgrade: Callable[[], object], partitions: int | None, name: str) -> None:
+    """Carry out the migrations, for partitions too; a new journal is partitioned, one that is there has to be."""
+    driver: Any = connection.connection.driver_connection
+    (is_new,) = driver.execute("SELECT to_regclass('events') IS NULL").fetchone()
+    with carried_over(driver):
+        upgrade()
+    if is_new and partitions is not None:
+        partition(driver, partitions)
+    require_partitions(partition_count(driver), partitions, name)
 
 
 def insert_parents(connection: Connection, parents: Sequence[Parent]) -> None:

@@ -11,6 +11,7 @@ from typing import Final
 
 from ledger.journal import Difference
 from ledger.journal.sql.engine import Engine, found_revision, sqlite_path
+from ledger.journal.sql.partitions import COUNT, count_of, partitioned_definitions
 from ledger.journal.sql.words import REVISION
 
 
@@ -31,9 +32,14 @@ def revisions(engine: Engine) -> tuple[str | None, str]:
 
 
 def differences(engine: Engine) -> tuple[Difference, ...]:
-    """Compare tables, constraints, indexes, triggers and what they call with what the migrations make, by their definitions."""
-    wanted = wanted_definitions("postgresql" if engine.is_postgres else "sqlite")
+    """Compare tables, constraints, indexes, triggers and what they call with what the migrations make, by their definitions.
+
+    Each partition is compared with what its table should have.
+    """
     found = definitions(engine)
+    wanted = wanted_definitions("postgresql" if engine.is_postgres else "sqlite")
+    if engine.is_postgres:
+        wanted = partitioned_definitions(wanted, count_of(found))
     tables = {name.removeprefix("table ") for name in wanted if name.startswith("table ")}
     compared = []
     for both in sorted(wanted.keys() | found.keys()):
@@ -90,29 +96,42 @@ FROM sqlite_master WHERE sql IS NOT NULL AND name <> 'alembic_version' ORDER BY 
 """
 
 #: In the schema that the journal is in. Of constraints without those for NOT NULL, which only newer versions of Postgres list;
-#: of views the columns, as every version of Postgres writes their questions in its own way.
+#: of views the columns, as every version of Postgres writes their questions in its own way. What a partition has of its table
+#: is named and written as the table's (``partitions.partitioned_definitions``). Some versions count triggers of partitions as
+#: internal ones.
 _POSTGRES: Final = """
 WITH ours AS (
-    SELECT oid, relname::text, relkind, relpersistence, relrowsecurity FROM pg_class
-    WHERE relnamespace = (SELECT relnamespace FROM pg_class WHERE oid = to_regclass('events'))
-        AND relkind IN ('r', 'p') AND relname <> 'alembic_version'
+    SELECT one.oid, one.relname::text, one.relkind, one.relpersistence, one.relrowsecurity, one.relpartbound,
+        coalesce(whole.relname, one.relname)::text AS named
+    FROM pg_class one LEFT JOIN pg_inherits ON inhrelid = one.oid LEFT JOIN pg_class whole ON whole.oid = inhparent
+    WHERE one.relnamespace = (SELECT relnamespace FROM pg_class WHERE oid = to_regclass('events'))
+        AND one.relkind IN ('r', 'p') AND one.relname <> 'alembic_version'
 )
 SELECT 'table' AS kind, relname AS name, concat_ws(' ', CASE relpersistence WHEN 'p' THEN 'logged' ELSE 'not logged' END,
-    CASE WHEN relkind = 'p' THEN 'partitioned' END, CASE WHEN relrowsecurity THEN 'with row security' END) AS text FROM ours
+    'partitioned by ' || pg_get_partkeydef(oid),
+    'partition of ' || nullif(named, relname) || ' ' || pg_get_expr(relpartbound, oid),
+    CASE WHEN relrowsecurity THEN 'with row security' END) AS text FROM ours
 UNION ALL
 SELECT 'column', relname || '.' || attname,
     format_type(atttypid, atttypmod) || CASE WHEN attnotnull THEN ' not null' ELSE '' END
     FROM ours JOIN pg_attribute ON attrelid = ours.oid WHERE attnum > 0 AND NOT attisdropped
 UNION ALL
-SELECT 'constraint', relname || '.' || conname, pg_get_constraintdef(pg_constraint.oid)
-    || CASE WHEN convalidated THEN '' ELSE ' not validated' END
-    FROM ours JOIN pg_constraint ON conrelid = ours.oid WHERE contype IN ('p', 'u', 'f', 'c')
+SELECT 'constraint', relname || '.' || coalesce(whole.conname, one.conname), pg_get_constraintdef(one.oid)
+    || CASE WHEN one.convalidated THEN '' ELSE ' not validated' END
+    FROM ours JOIN pg_constraint one ON one.conrelid = ours.oid LEFT JOIN pg_constraint whole ON whole.oid = one.conparentid
+    WHERE one.contype IN ('p', 'u', 'f', 'c')
 UNION ALL
-SELECT 'index', i.relname, pg_get_indexdef(i.oid) || CASE WHEN indisvalid THEN '' ELSE ' invalid' END
+SELECT 'index', CASE ours.relname WHEN named THEN '' ELSE ours.relname || '.' END || coalesce(whole.relname, i.relname),
+    regexp_replace(
+    pg_get_indexdef(i.oid), 'INDEX .* USING ', 'INDEX ' || coalesce(whole.relname, i.relname) || ' ON ' || named || ' USING ')
+    || CASE WHEN indisvalid THEN '' ELSE ' invalid' END
     FROM ours JOIN pg_index ON indrelid = ours.oid JOIN pg_class i ON i.oid = indexrelid
+    LEFT JOIN pg_inherits ON inhrelid = i.oid LEFT JOIN pg_class whole ON whole.oid = inhparent
 UNION ALL
-SELECT 'trigger', relname || '.' || tgname, pg_get_triggerdef(pg_trigger.oid) || ' enabled ' || tgenabled::text
-    FROM ours JOIN pg_trigger ON tgrelid = ours.oid WHERE NOT tgisinternal
+SELECT 'trigger', relname || '.' || tgname, regexp_replace(
+    pg_get_triggerdef(pg_trigger.oid), ' ON .* FOR EACH ', ' ON ' || named || ' FOR EACH ')
+    || ' enabled ' || tgenabled::text
+    FROM ours JOIN pg_trigger ON tgrelid = ours.oid WHERE NOT tgisinternal OR (tgparentid <> 0 AND tgconstraint = 0)
 UNION ALL
 SELECT DISTINCT 'function', proname, prosrc FROM pg_proc
     WHERE proname IN ('ledger_refuse', 'ledger_only_forward')
@@ -126,6 +145,14 @@ SELECT 'view', relname::text, string_agg(attname || ' ' || format_type(atttypid,
 UNION ALL
 SELECT 'policy', relname || '.' || polname, 'policy' FROM ours JOIN pg_policy ON polrelid = ours.oid
 """
+
+
+def partitions(engine: Engine) -> int | None:
+    """Return how many partitions the events of a journal on Postgres have, 0 where they are in one table; None on SQLite."""
+    if not engine.is_postgres:
+        return None
+    with engine.reading() as session:
+        return int(session.query(COUNT)[0][0])
 
 
 def mismatched_heads(engine: Engine) -> tuple[int, ...]:
