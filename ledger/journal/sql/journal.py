@@ -38,7 +38,6 @@ from ledger.journal.sql.forking import importing, owned, set_aside
 from ledger.journal.sql.words import (
     HEAD_OF,
     LATEST_ASSERTED,
-    NOTABLE,
     POSTING,
     ROW,
     TERMS_FILTER,
@@ -211,9 +210,9 @@ _APPROVALS: Final = (
     f"SELECT {ROW} FROM events WHERE account_id = ? AND natural_key >= '{APPROVAL_KEYS[0]}' AND "
     f"natural_key < '{APPROVAL_KEYS[1]}' AND version + 0 > ? AND version + 0 <= ? ORDER BY version + 0"
 )
-#: The end of a break. With the words of the index, or SQLite would not use it.
+#: The end of a break.
 _BREAK_END: Final = (
-    f"SELECT {ROW} FROM events INDEXED BY ix_events_notable WHERE account_id = ? AND {NOTABLE} AND "
+    f"SELECT {ROW} FROM events INDEXED BY ix_events_notable WHERE account_id = ? AND "
     "kind = 'BreakClosed' AND caused_by = ? AND version <= ? ORDER BY version"
 )
 _PROPOSED: Final = (

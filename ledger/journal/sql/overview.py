@@ -123,8 +123,8 @@ def with_breaks(journal: SqlJournal) -> list[AccountId]:
         "SELECT a.server, a.login FROM accounts a JOIN heads d ON d.account_id = a.account_id "
         "LEFT JOIN summaries s ON s.account_id = a.account_id WHERE d.version > 0 AND (d.state IS NULL OR d.state <> 'moved') "
         "AND (s.breaks_open > 0 OR "
-        f"((s.version IS NULL OR s.version <> d.version OR s.hash <> d.hash) AND EXISTS (SELECT 1 FROM events e "
-        f"WHERE e.account_id = a.account_id AND e.kind = 'BreakOpened' AND e.{NOTABLE})))"
+        "((s.version IS NULL OR s.version <> d.version OR s.hash <> d.hash) AND EXISTS (SELECT 1 FROM events e "
+        "WHERE e.account_id = a.account_id AND e.kind = 'BreakOpened')))"
     )
     return sorted(name for server, login in journal.select(text) if (name := _name(server, login)) is not None)
 
