@@ -76,6 +76,7 @@ def test_every_acknowledged_deal_survives_a_kill(url, start):
 
 
 IN_BULK = """
+from ledger.journal.sql import append
 from ledger.journal.sql.append import Appender
 
 point, bulk = sys.argv[2], int(sys.argv[3])
@@ -90,13 +91,19 @@ class Stopping(Clock):
 journal._now_us = Stopping()
 if point == "half":
     seen = 0
-    def trace(statement):
+    def trace(statement):  # a statement inserts some rows
         global seen
-        seen += statement.startswith("INSERT INTO events")
-        if seen == bulk // 2:
+        seen += statement.startswith("INSERT INTO events") * statement.count("'FillRecorded'")
+        if seen >= bulk // 2:
             report_and_stop("there")
     with journal.engine.reading() as session:
         session.driver.set_trace_callback(trace)
+if point == "inserted" and not url.startswith("postgresql"):
+    insert = append._insert_sqlite
+    def inserted(*given):
+        insert(*given)
+        report_and_stop("there")
+    append._insert_sqlite = inserted
 execute = Appender._execute
 def watched(appender, driver, text, *rows):
     execute(appender, driver, text, *rows)

@@ -23,7 +23,7 @@ import itertools
 import random
 import sqlite3
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -307,6 +307,10 @@ class Connection:
         """Run a statement and return its cursor."""
         return self.cursor().execute(statement, parameters)
 
+    def executemany(self, statement: str, parameters: Iterable[Sequence[Any]]) -> "Cursor":
+        """Run a statement once for each of the parameters, and return its cursor."""
+        return self.cursor().executemany(statement, parameters)
+
     @property
     def in_transaction(self) -> bool:
         """Return whether a transaction is open."""
@@ -354,7 +358,7 @@ class Cursor:
             self._cursor.execute(self._connection.driver.settings.get(statement, statement), tuple(parameters))
         return self
 
-    def executemany(self, statement: str, parameters: Sequence[Sequence[Any]]) -> "Cursor":
+    def executemany(self, statement: str, parameters: Iterable[Sequence[Any]]) -> "Cursor":
         """Run a statement once for each of the parameters."""
         with self._described():
             self._cursor.executemany(statement, parameters)
