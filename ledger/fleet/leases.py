@@ -37,7 +37,10 @@ _NOW: Final = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
 _NOW_AND_REVISION: Final = f"{_NOW}, (SELECT version_num FROM alembic_version)"
 #: What a worker may claim of a gateway: what is ready, and was not synced last by another one, who has its portfolio in memory
 #: and gets a moment for it. A lease that lapsed is waited for no longer.
-_READY: Final = "l.ready_us <= ? AND (l.worker IS NOT NULL OR l.last_worker IS NULL OR l.last_worker = ? OR l.ready_us <= ?)"
+_READY: Final = (
+    "l.is_stopped = 0 AND l.ready_us <= ? "
+    "AND (l.worker IS NOT NULL OR l.last_worker IS NULL OR l.last_worker = ? OR l.ready_us <= ?)"
+)
 #: The gateways of what may be claimed. Locked, so that no two workers count the calls of one gateway at once.
 _GATEWAYS: Final = (
     "SELECT g.gateway FROM fleet_gateways g WHERE (g.retry_us IS NULL OR g.retry_us <= ?) AND EXISTS "

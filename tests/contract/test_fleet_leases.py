@@ -210,6 +210,15 @@ def test_stopping_waits_for_a_dead_worker_until_its_lease_lapsed(desk):
     assert desk.leases.renew("dead", [lease], lease_us=LEASE_US) == set()
 
 
+def test_a_stopped_account_whose_worker_died_goes_to_nobody(desk):
+    desk.add([ONE])
+    desk.let_all_be_due()
+    assert claimed(desk.claim("dead")) == [ONE]
+    assert desk.leases.stop(ONE) > 0
+    desk.let_all_lapse()
+    assert desk.claim("b", grace_us=0) == []
+
+
 def test_an_account_that_no_fleet_syncs_is_stopped_already(desk):
     assert not stop(desk.ledger.journal, ONE)
 
