@@ -53,7 +53,7 @@ def fleet() -> None:
       ledger sync --fleet --workers 4
       ledger fleet status
       ledger fleet report --archive archive
-      ledger fleet replay --archive archive --until 2026-06-15T12:00 --where 'symbol = XAUUSD'
+      ledger fleet replay --archive archive --where 'symbol = XAUUSD'
     """
 
 
