@@ -83,7 +83,7 @@ def replay(
     \b
     Examples:
       ledger fleet replay --archive archive
-      ledger fleet replay --archive archive --until 2026-06-15T12:00 --where 'symbol = XAUUSD'
+      ledger fleet replay --archive archive --where 'symbol = XAUUSD'
       ledger fleet replay --archive archive --known-at 24h --where 'volume >= 5' --where 'side = buy'
       ledger fleet replay --archive /mnt/archive --executor dask --cluster tcp://10.0.0.7:8786
     """

@@ -102,7 +102,7 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError(
             "expected the native loop, found none: run tools/dev/native.py build, and see this plugin's text"
         )
-    Portfolio.fold = fold_both_ways  # type: ignore[method-assign,assignment]
+    Portfolio.fold = fold_both_ways  # type: ignore[method-assign]
 
 
 def pytest_unconfigure() -> None:
