@@ -84,8 +84,8 @@ def replay(
     Examples:
       ledger fleet replay --archive archive
       ledger fleet replay --archive archive --where 'symbol = XAUUSD'
-      ledger fleet replay --archive archive --known-at 24h --where 'volume >= 5' --where 'side = buy'
-      ledger fleet replay --archive /mnt/archive --executor dask --cluster tcp://10.0.0.7:8786
+      ledger fleet replay --archive archive --known-at 24h --where 'side = buy'
+      ledger fleet replay --archive archive --executor spark
     """
     from ledger.forensics.conditions import Condition
     from ledger.forensics.questions import select_positions

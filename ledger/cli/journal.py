@@ -43,7 +43,7 @@ def init(journal: str | None, partitions: int | None) -> None:
     Examples:
       ledger init --journal sqlite:///desk.db
       ledger init --journal postgresql+psycopg://user:password@host/desk
-      ledger init --partitions 64 --journal postgresql+psycopg://user:password@host/desk
+      ledger init --partitions 64 --journal postgresql+psycopg://user@host/desk
     """
     from ledger.journal.sql.create import create_journal
     from ledger.journal.sql.urls import journal_url as parse
