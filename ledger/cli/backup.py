@@ -79,7 +79,7 @@ def restore(journal: str | None, file: Path, partitions: int | None, as_json: bo
     Examples:
       ledger restore desk-2026-06-15.db --journal sqlite:///desk.db
       ledger restore desk.db --journal postgresql+psycopg://user@host/desk
-      ledger restore desk.db --partitions 64 --journal postgresql+psycopg://db/desk
+      ledger restore desk.db --partitions 64 --journal postgresql+psycopg://db/x
     """
     url = journal_url(journal)
     with Ledger.open(str(file.absolute())) as ledger:
