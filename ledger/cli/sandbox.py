@@ -160,13 +160,24 @@ def _terminal(options: dict[str, Any], *, is_still: bool) -> Any:
             raise BadValue(f"the sandbox trades {', '.join(symbols)}, found {', '.join(unknown)}")
         symbols = {name: symbols[name] for name in wanted}
     clock: ClockRule = options["server_tz"]
-    start_msc = START_MSC if is_still else _now_msc(clock) - 3_600_000  # an hour ago, so that nothing is just settling
+    start_msc = START_MSC if is_still else _begin_msc(_now_msc(clock))
     terminal = Terminal(mode=options["mode"], symbols=symbols, now_msc=start_msc, **terms)
     if options["balance"]:
         terminal.cash(2, options["balance"], "first deposit")
     open_random_positions(terminal, options["positions"], magic=options["magic"])
     terminal.pace_ms = terminal.pace_ms if is_still else 0
     return terminal
+
+
+def _begin_msc(now_msc: int) -> int:
+    """Return when trading began: an hour ago, so that nothing is just settling; or with the server's day, if that was later.
+
+    Positions that are older than the day need equity that nobody has seen. A day that has just begun is none to settle in.
+    """
+    from ledger.clock import DAY_MSC, MINUTE_MSC
+
+    day_msc = now_msc - now_msc % DAY_MSC
+    return max(now_msc - 3_600_000, day_msc + 1000 if now_msc - day_msc > MINUTE_MSC else 0)
 
 
 def _now_msc(clock: ClockRule) -> int:

@@ -16,6 +16,7 @@ from ledger.journal.sql import wire
 from ledger.journal.sql.append import Appender
 from ledger.journal.sql.journal import SqlJournal
 from ledger.journal.sql.looks import newest
+from ledger.journal.sql.postgres import PostgresEngine
 from ledger.journal.sql.sqlite import SqliteSession
 from ledger.journal.sql.words import for_postgres
 from tests.support.journals import (
@@ -97,6 +98,13 @@ def statements(monkeypatch):
         sent.extend((for_postgres(text), tuple(values)) for text, *values in questions)
         return ask_all(appender, driver, *questions)
 
+    once = PostgresEngine.query_once
+
+    def asked_once(engine, text, *values):
+        sent.append((for_postgres(text), values))
+        return once(engine, text, *values)
+
+    monkeypatch.setattr(PostgresEngine, "query_once", asked_once)
     monkeypatch.setattr(Appender, "_query", asked)
     monkeypatch.setattr(Appender, "_query_all", asked_all)
     event.listen(sa.Engine, "before_cursor_execute", note)

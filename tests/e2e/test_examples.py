@@ -24,7 +24,7 @@ START = 1_780_272_000_000  # 2026-06-01, of the server's clock, which is UTC
 ELSEWHERE = {"sync", "drift", "sandbox", "gateway", "keys", "doctor", "page"}
 OTHER_FILES = (
     "deals.csv", "tester.html", "engine.key", "desk.seal", "2026-06-15.seal", "desk-2026-06-15.db", "seal.pub.pem",
-    "gateway.key", "engine.key_secret", "keys/seal.pub.pem", "keys/bob.pem",
+    "gateway.key", "engine.key_secret", "keys/seal.pub.pem", "keys/seal.pem", "keys/bob.pem", "accounts.csv",
 )  # fmt: skip
 #: Exit codes of answers: the account of the examples is not synced, and differs from itself at other moments.
 ANSWERS = {"status": {0, 1, 5}, "compare": {0, 1}, "orders": {0, 1}}
@@ -70,6 +70,7 @@ def desk(tmp_path_factory) -> Path:
         ledger.account(LIVE).record_many([one for n in range(700) for one in fills(n + 1, 10_000 + 2 * n, n)])
     history = make_history(seed=3, mode="hedging", deals=60)
     (folder / "keys").mkdir()
+    (folder / "archive").mkdir()
     for file, content in {
         "history.html": render_html(history), "ReportHistory-70113.html": render_html(history),
         "ReportHistory.html": render_html(history), "june.xlsx": render_xlsx(history), "july.xlsx": render_xlsx(history),

@@ -31,7 +31,7 @@ SUMS = (("positions",), ("balance",), ("balance", "--since", "2020-01-01"), ("re
 OTHERS = {
     "account", "alert", "backup", "compare", "correct", "derive", "doctor", "drift", "export", "gateway", "halt", "import",
     "init", "keys", "metrics", "order", "resume", "restore", "sandbox", "seal", "status", "sync", "verify", "page",
-    "propose", "approve", "reject", "note", "policy",
+    "propose", "approve", "reject", "note", "policy", "archive", "directory", "fleet",
 }  # fmt: skip
 COLUMNS = sorted(set(Stored._fields) - {"version"})
 VALUES = (None, "x", b"\xff", 1.5, -1, 2**62, "{", "[]")
