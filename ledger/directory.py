@@ -9,6 +9,7 @@ An account is in one journal, by its epoch. An engine that gets ``AccountMoved``
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import closing
 from threading import RLock
 from typing import TYPE_CHECKING, Final, NoReturn, Self, cast
 
@@ -93,9 +94,8 @@ class Directory:
         cls, url: str, *, journals: Mapping[str, str] | None = None, now_us: Callable[[], int] = utc_now_us
     ) -> Directory:
         """Open a directory; make it where there is none. Arguments and errors as ``open``."""
-        store = DirectoryStore(url)
-        store.make()
-        store.close()
+        with closing(DirectoryStore(url)) as store:
+            store.make()
         return cls.open(url, journals=journals, now_us=now_us)
 
     def __enter__(self) -> Self:

@@ -7,7 +7,9 @@ import random
 import shutil
 import subprocess
 import sys
+from contextlib import ExitStack, closing
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -310,12 +312,14 @@ def left_alone(url, ledger):
 def test_whoever_reads_gets_what_the_journal_has_now(fills, desk):
     """Where a database lost its newest events, and others recorded some: never a mixture of both."""
     older = shared_postgres().create_database(template=desk)
-    with Ledger.open(desk, now_us=Clock()) as ledger, Ledger.open(desk) as reader:
+    with ExitStack() as stack:
+        ledger, reader = (stack.enter_context(Ledger.open(desk, now_us=Clock())) for _ in range(2))
         record(ledger, 100, 3, [])
         account = reader.account(ACCOUNT)
         assert len(account.portfolio.positions) == FIRST + 2
         assert account.current_orders()[0] == account.current_with_approvals()[0] == account.version
-        seen = account.follow()
+        seen: Any = account.follow()
+        stack.enter_context(closing(seen))
         for _ in range(account.version):
             next(seen)
         with Ledger.open(older, now_us=Clock()) as copy:
