@@ -1,10 +1,11 @@
-"""This pytest plugin has every fold of a test done both ways, in Python and by the native loop, and compares the two.
+"""This pytest plugin has the folds of every test done both ways, in Python and by the native loop, and compares the two.
 
     PYTHONPATH=$(python3 tools/dev/native.py build) python -m pytest -p tests.support.both_ways tests/unit
 
 Journals of tests are small and have no packed rows, so that the native loop would hardly be used. Here the rows of each fold
 are packed as well, and the native loop folds them onto the same state. A test sees what Python made, and fails if the native
 loop came to another state, other trades or another error. So one run shows that the tests pass with it and without it.
+Of a test that folds more than some hundred times, one fold in ten is compared from then on.
 """
 
 from __future__ import annotations
