@@ -15,7 +15,9 @@ from ledger import AccountId, Event, Ledger
 from ledger.account_status import look, look_at_all, verdict_of_summary
 from ledger.events import BreakOpened, SyncDegraded, TradingHalted
 from ledger.journal.health import HeldBack
+from ledger.journal.location import Location
 from ledger.journal.sql.journal import SqlJournal
+from ledger.journal.sql.moving import begin, cancel
 from ledger.journal.sql.overview import DOUBTFUL, SAFE, STALE, briefs, fulls, with_breaks
 from ledger.metrics.of_journal import JournalMetrics
 from ledger.metrics.textfile import exposition
@@ -148,6 +150,27 @@ def test_the_status_of_many_accounts_is_that_of_each(ledger, monkeypatch):
     behind = [one for one in accounts if one.derived.lag().events]
     assert folded == behind
     assert 0 < len(behind) < len(accounts)
+
+
+def test_an_account_that_is_being_moved_is_not_safe_by_its_summary(ledger, monkeypatch):
+    """Nothing is recorded of it meanwhile, whatever its summary is."""
+    monkeypatch.setattr("ledger.account_status.MANY", 5)
+    store(ledger, [HEALTHY] * len(ledger.accounts()))
+    safe = [
+        one
+        for one, status in zip(ledger.accounts(), look_at_all(ledger, ledger.accounts(), NOW_US), strict=True)
+        if status.verdict.is_safe
+    ]
+    leaving = safe[-1].name
+    begin(ledger.journal, leaving, Location(other="asia", other_id="ab"))
+    try:
+        found = {one.name: one.verdict for one in look_at_all(ledger, ledger.accounts(), NOW_US)}
+        listed = {one.name: one.certainty for one in briefs(ledger.journal, NOW_US, intervals_max=INTERVALS_MAX)}
+    finally:
+        cancel(ledger.journal, leaving)
+    assert [name for name, verdict in found.items() if verdict.is_safe] == [one.name for one in safe[:-1]]
+    assert "asia" in str(found[leaving].why)
+    assert listed[leaving] != SAFE
 
 
 def of_accounts(metrics):
