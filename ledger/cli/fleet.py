@@ -114,9 +114,9 @@ def remove(journal: str | None, accounts: tuple[AccountId, ...]) -> int:
 def stop(journal: str | None, account: AccountId) -> None:
     """Let an account not be synced for a while, and wait until no worker syncs it."""
     with open_ledger(journal) as ledger:
-        leases = Leases(ledger.journal)
+        Leases(ledger.journal)  # a journal that can have no fleet is refused as such
         if not stop_syncing(ledger.journal, account):
-            raise _unknown(account, leases)
+            raise BadValue(f"expected an account of the fleet, found {account}: ledger fleet list shows them")
     print_line(f"{account}: no worker syncs it, until ledger fleet resume {account}")
 
 
@@ -126,17 +126,9 @@ def stop(journal: str | None, account: AccountId) -> None:
 def resume(journal: str | None, account: AccountId) -> None:
     """Let an account be synced again that was stopped."""
     with open_ledger(journal) as ledger:
-        leases = Leases(ledger.journal)
-        if all(one.account != account for one in leases.accounts()):
-            raise _unknown(account, leases)
-        leases.resume(account)
+        if not Leases(ledger.journal).resume(account):
+            raise BadValue(f"expected an account that is stopped, found {account}: ledger fleet list shows those that are")
     print_line(f"{account}: it is due now")
-
-
-def _unknown(account: AccountId, leases: Leases) -> BadValue:
-    return BadValue(
-        f"expected an account of the fleet, which has {len(leases.accounts())}, found {account}: ledger fleet list shows them"
-    )
 
 
 @fleet.command("gateway")

@@ -48,10 +48,11 @@ def _fleet_options(command: Command) -> Command:
     return csv_option(json_option(command))
 
 
-def _asked(journal: str | None, folder: Path | None, moment: dict[str, Any], where: dict[str, Any]) -> list[Summary]:
-    """Return the accounts that are asked about, at the moment that is asked about."""
+def _asked(*, journal: str | None, folder: Path | None, until: str | None, known_at: str | None, **where: Any) -> list[Summary]:
+    """Return the accounts that are asked about, at the moment that is asked about: by the options of all three commands."""
     from ledger.forensics.questions import Where, paths_of, replay, replay_journal
 
+    moment = {"until": until, "known_at": known_at}
     if folder is None:
         with open_ledger(journal) as ledger:
             return list(replay_journal(ledger, **moment))
@@ -67,14 +68,10 @@ def _asked(journal: str | None, folder: Path | None, moment: dict[str, Any], whe
 @click.option("--where", "conditions", multiple=True, metavar="CONDITION", help="Only positions that meet it; repeatable.")
 @_fleet_options
 def replay(
-    journal: str | None,
-    folder: Path | None,
     conditions: tuple[str, ...],
-    until: str | None,
-    known_at: str | None,
     as_json: bool,  # noqa: FBT001
     as_csv: bool,  # noqa: FBT001
-    **where: Any,
+    **asked: Any,
 ) -> None:
     """Show all accounts at a moment, each with a digest of its balance and positions; with --where the positions that meet it.
 
@@ -93,7 +90,7 @@ def replay(
 
     require_one_format(as_json=as_json, as_csv=as_csv)
     wanted = [Condition.parse(one) for one in conditions]
-    found = _asked(journal, folder, {"until": until, "known_at": known_at}, where)
+    found = _asked(**asked)
     digest, listed = fleet_digest(found), list(select_positions(found, wanted))
     rows = [row for one in listed for row in _position_rows(one)]
     if as_json:
@@ -153,13 +150,9 @@ def _print_positions(rows: list[Json], words: str) -> None:
 @click.command("report", short_help="Sum up all accounts at any moment: money and exposure.")
 @_fleet_options
 def report(
-    journal: str | None,
-    folder: Path | None,
-    until: str | None,
-    known_at: str | None,
     as_json: bool,  # noqa: FBT001
     as_csv: bool,  # noqa: FBT001
-    **where: Any,
+    **asked: Any,
 ) -> None:
     """Sum up all accounts at a moment: balances by currency, and lots long and short by symbol. CSV has the symbols.
 
@@ -172,7 +165,7 @@ def report(
     from ledger.forensics.summary import fleet_digest
 
     require_one_format(as_json=as_json, as_csv=as_csv)
-    found = _asked(journal, folder, {"until": until, "known_at": known_at}, where)
+    found = _asked(**asked)
     sums, open_ = [asdict(one) for one in money(found)], [asdict(one) for one in exposures(found)]
     if as_json:
         print_json({"accounts": len(found), "digest": fleet_digest(found), "money": sums, "exposure": open_})
@@ -196,13 +189,9 @@ def report(
 @click.command("breaks", short_help="List the breaks of all accounts that were open at any moment.")
 @_fleet_options
 def breaks(
-    journal: str | None,
-    folder: Path | None,
-    until: str | None,
-    known_at: str | None,
     as_json: bool,  # noqa: FBT001
     as_csv: bool,  # noqa: FBT001
-    **where: Any,
+    **asked: Any,
 ) -> None:
     """List what did not agree at a moment, over all accounts, oldest first in each account.
 
@@ -212,7 +201,7 @@ def breaks(
       ledger fleet breaks --archive archive --known-at 2026-06-15 --csv
     """
     require_one_format(as_json=as_json, as_csv=as_csv)
-    found = _asked(journal, folder, {"until": until, "known_at": known_at}, where)
+    found = _asked(**asked)
     rows = [{"account": one.account} | each for one in found for each in one.breaks]
     if as_json:
         print_json([row | {"account": name_json(row["account"])} for row in rows])

@@ -11,9 +11,8 @@ whoever was overtaken.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from typing import Final, NamedTuple
+from collections.abc import Iterable, Sequence
+from typing import Final, NamedTuple, TypeGuard
 
 from attrs import frozen
 
@@ -218,7 +217,7 @@ class AccountState(NamedTuple):
     synced_us: int | None
 
 
-def is_possible(journal: Journal) -> bool:
+def is_possible(journal: Journal) -> TypeGuard[SqlJournal]:
     """Return whether a journal can have a fleet: only one in Postgres can."""
     return isinstance(journal, SqlJournal) and journal.engine.is_postgres
 
@@ -234,7 +233,7 @@ class Leases:
     """
 
     def __init__(self, journal: Journal) -> None:
-        if not isinstance(journal, SqlJournal) or not journal.engine.is_postgres:
+        if not is_possible(journal):
             raise BadValue(
                 "a fleet needs a journal in Postgres: its workers are several processes, often on several machines, and SQLite "
                 "lets one of them write at a time. Move the journal (ledger backup, ledger restore), or run ledger sync --watch"
@@ -340,17 +339,22 @@ class Leases:
             session.execute(_REMOVE_GATEWAYS)
         return was_there
 
-    def resume(self, account: AccountId) -> None:
-        """Let an account be synced again that was stopped, at once."""
+    def resume(self, account: AccountId) -> bool:
+        """Let an account be synced again that was stopped, at once; return whether it was stopped."""
         with self._engine.writing() as session:
             now_us = _now(session)
-            session.execute(_RESUME, now_us, now_us, account_key(account))
+            return session.execute(_RESUME, now_us, now_us, account_key(account)) > 0
 
-    def stop(self, account: AccountId) -> int:
-        """Let nobody get the account's lease from now on; return for how many microseconds somebody may still have it."""
+    def stop(self, account: AccountId) -> int | None:
+        """Let nobody get the account's lease from now on.
+
+        Returns:
+            For how many microseconds somebody may still have it; None for an account that is not in the fleet.
+        """
         key = account_key(account)
         with self._engine.writing() as session:
-            session.execute(_STOP, INT64_MAX, key)
+            if not session.execute(_STOP, INT64_MAX, key):
+                return None
             now_us = _now(session)
             held = session.query(_IS_HELD, key, now_us)
             if held:
@@ -388,30 +392,15 @@ def stop(journal: Journal, account: AccountId, *, timeout_sec: float = 120.0) ->
     """
     if not is_possible(journal):
         return False
-    leases = Leases(journal)
-    if all(one.account != account for one in leases.accounts()):
-        return False
-    give_up = time.monotonic() + timeout_sec
-    while (left_us := leases.stop(account)) > 0:
+    leases, give_up = Leases(journal), time.monotonic() + timeout_sec
+    while left_us := leases.stop(account):
         if time.monotonic() > give_up:
             raise JournalBusy(
                 f"{account} is being synced for longer than {timeout_sec:.0f} s: expected its worker to end the sync. "
                 "Look at ledger fleet status, and try again"
             )
         time.sleep(min(_STOP_LOOK_SEC, left_us / SECOND_US))
-    return True
-
-
-@contextmanager
-def stopped(journal: Journal, account: AccountId, *, timeout_sec: float = 120.0) -> Iterator[None]:
-    """Let no worker sync an account within. Raises as ``stop``."""
-    was_synced = False
-    try:
-        was_synced = stop(journal, account, timeout_sec=timeout_sec)
-        yield
-    finally:
-        if was_synced:
-            Leases(journal).resume(account)
+    return left_us is not None
 
 
 def _account_state(row: Row) -> AccountState:

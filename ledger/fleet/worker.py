@@ -86,7 +86,8 @@ class Held:
         if self.is_lost or self.monotonic() >= self.until:
             raise LeaseLost(
                 f"{self.lease.account}: expected to have its lease until the sync ends, found that it lapsed: this process was "
-                "stopped, or the journal was away. Another worker syncs the account; nothing was appended behind its back"
+                "paused, or the journal was away. This sync ends and appends nothing more. Whoever has the lease now syncs the "
+                "account, and nothing has to be done"
             )
 
 

@@ -9,7 +9,7 @@ from threading import Thread
 import pytest
 
 from ledger import AccountId, BadValue, JournalBusy, JournalNewer, Ledger
-from ledger.fleet.leases import CALLS_MAX, Ended, Leases, is_possible, stop, stopped
+from ledger.fleet.leases import CALLS_MAX, Ended, Leases, is_possible, stop
 from ledger.fleet.slots import FAILURES_MAX
 from ledger.metrics.of_journal import JournalMetrics
 from ledger.metrics.textfile import exposition
@@ -168,10 +168,12 @@ def test_all_accounts_of_a_silent_gateway_are_left_alone_and_one_finds_it_again(
 
 def test_a_stopped_account_is_claimed_by_nobody_until_it_is_resumed(desk):
     desk.add([ONE, TWO])
-    with stopped(desk.ledger.journal, ONE):
-        desk.let_all_be_due()
-        assert claimed(desk.claim("a")) == [TWO]
-        assert desk.leases.accounts()[0].is_stopped
+    assert stop(desk.ledger.journal, ONE)
+    desk.let_all_be_due()
+    assert claimed(desk.claim("a")) == [TWO]
+    assert desk.leases.accounts()[0].is_stopped
+    assert desk.leases.resume(ONE)
+    assert not desk.leases.resume(ONE)
     assert claimed(desk.claim("b")) == [ONE]
 
 

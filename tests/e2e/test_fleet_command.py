@@ -112,9 +112,11 @@ def test_an_account_is_stopped_and_resumed(desk):
     assert run("fleet", "list", "--json", journal=desk.url).json()[0]["stopped"]
     assert "it is due now" in run("fleet", "resume", ONE, journal=desk.url).text
     assert desk.claim("a")
-    for what in ("stop", "resume"):
-        refused = run("fleet", what, TWO, journal=desk.url)
-        assert (refused.code, f"expected an account of the fleet, which has 1, found {TWO}" in refused.text) == (2, True)
+    for what, account, expected in (
+        ("stop", TWO, "an account of the fleet"), ("resume", TWO, "an account that is stopped"), ("resume", ONE, "an account that is stopped"),
+    ):  # fmt: skip
+        refused = run("fleet", what, account, journal=desk.url)
+        assert (refused.code, f"expected {expected}, found {account}" in refused.text) == (2, True)
 
 
 def test_a_gateway_is_given_room_and_a_key(desk, tmp_path):
