@@ -112,9 +112,8 @@ def test_an_account_is_stopped_and_resumed(desk):
     assert run("fleet", "list", "--json", journal=desk.url).json()[0]["stopped"]
     assert "it is due now" in run("fleet", "resume", ONE, journal=desk.url).text
     assert desk.claim("a")
-    for what, account, expected in (
-        ("stop", TWO, "an account of the fleet"), ("resume", TWO, "an account that is stopped"), ("resume", ONE, "an account that is stopped"),
-    ):  # fmt: skip
+    fleet, halted = "an account of the fleet", "an account that is stopped"
+    for what, account, expected in (("stop", TWO, fleet), ("resume", TWO, halted), ("resume", ONE, halted)):
         refused = run("fleet", what, account, journal=desk.url)
         assert (refused.code, f"expected {expected}, found {account}" in refused.text) == (2, True)
 
