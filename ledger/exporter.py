@@ -25,7 +25,7 @@ from ledger.errors import AccountMismatch, BadValue, CorruptEvent, JournalUnavai
 from ledger.frames.export import csv_value
 from ledger.journal import Head, RawRows
 from ledger.journal.admission import admit_verbatim, start
-from ledger.journal.evidence import StoredEvidence, decompress
+from ledger.journal.evidence import StoredEvidence, decompress, required
 from ledger.output_files import require_writable, written_whole
 from ledger.postings import MONEY
 from ledger.service import Account, Ledger
@@ -280,9 +280,7 @@ def _json_lines(file: IO[str], journal: RawRows) -> _Write:
             line = {name: _text(value) for name, value in one._asdict().items()}
             if one.evidence is not None and (account, one.evidence) not in carried:
                 carried.add((account, one.evidence))
-                kept = journal.stored_evidence(account, one.evidence)
-                if kept is None:
-                    raise CorruptEvent(f"account {account}: the raw answer {one.evidence} is not stored. Run: ledger verify")
+                kept = required(journal, account, one.evidence)
                 line[_ANSWER] = b64encode(kept.body).decode()
                 line[_SIZE] = kept.size
             file.write(json.dumps(line, ensure_ascii=False, separators=(",", ":")) + "\n")

@@ -44,7 +44,7 @@ from ledger.codec import Stored
 from ledger.errors import AccountMismatch, BadValue, CorruptEvent, JournalUnavailable
 from ledger.gateway.serve.lock import FileLock
 from ledger.journal import Head, Journal
-from ledger.journal.evidence import decompress
+from ledger.journal.evidence import decompress, required
 from ledger.journal.sql.words import REVISION
 from ledger.output_files import written_whole
 from ledger.postings import ASSERTED, Row
@@ -369,10 +369,7 @@ def _answers(journal: Journal, account: AccountId, digests: Iterable[str]) -> It
     """Yield raw answers with their SHA-256 and size, some megabytes at a time."""
     some: list[tuple[bytes, int, bytes]] = []
     for digest in digests:
-        kept = journal.stored_evidence(account, digest)
-        if kept is None:
-            raise CorruptEvent(f"account {account}: the raw answer {digest} is not stored. Run: ledger verify")
-        raw = decompress(kept)
+        raw = decompress(required(journal, account, digest))
         some.append((bytes.fromhex(digest), len(raw), raw))
         if sum(size for _, size, _ in some) >= _ANSWER_BYTES:
             yield some

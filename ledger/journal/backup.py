@@ -19,12 +19,12 @@ from ledger.codec import Stored
 from ledger.errors import AccountMismatch, BadValue, CorruptEvent, JournalMissing
 from ledger.journal import Head, Journal, Parent
 from ledger.journal.admission import admit_verbatim, start
-from ledger.journal.evidence import StoredEvidence
+from ledger.journal.evidence import StoredEvidence, evidence_of
 from ledger.journal.location import FormerJournal, Location
 from ledger.journal.sql.engine import UNFINISHED, Engine, found_revision, open_engine, shown, sqlite_path
 from ledger.journal.sql.journal import SqlJournal
 from ledger.journal.sql.migrate import finish, insert_parents, migrate
-from ledger.journal.sql.moving import evidence_of, restore_location
+from ledger.journal.sql.moving import restore_location
 from ledger.journal.sql.partitions import require_partitionable, require_partitions
 from ledger.journal.sql.preflight import partitions as found_partitions
 from ledger.journal.upkeep import COPY, Upkeep

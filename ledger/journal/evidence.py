@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from hashlib import sha256
 from string import hexdigits
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 
 from ledger.codec import Stored
 from ledger.errors import BadValue, CorruptEvent
 from ledger.events import Event
+from ledger.values import AccountId
 
 #: The largest raw answer that is kept, in bytes: sixteen times the largest message that a gateway sends, unless it is
 #: configured otherwise. Nothing larger is decompressed, whatever a journal states as its size.
@@ -25,6 +26,38 @@ class StoredEvidence(NamedTuple):
     digest: str
     size: int
     body: bytes
+
+
+class Answers(Protocol):
+    """What raw answers are read from: a journal, or what was archived of one."""
+
+    def stored_evidence(self, account: AccountId, digest: str) -> StoredEvidence | None:
+        """Return a raw answer, compressed; None if it is not stored."""
+        ...
+
+
+def required(source: Answers, account: AccountId, digest: str) -> StoredEvidence:
+    """Return a raw answer that an event names.
+
+    Raises:
+        CorruptEvent: It is not stored.
+    """
+    found = source.stored_evidence(account, digest)
+    if found is None:
+        raise CorruptEvent(f"account {account}: the raw answer {digest} is not stored. Run: ledger verify")
+    return found
+
+
+def evidence_of(source: Answers, account: AccountId, rows: Sequence[Stored], kept: set[str]) -> Iterator[StoredEvidence]:
+    """Yield the raw answers that rows are the first to refer to, and note them in ``kept``.
+
+    Raises:
+        CorruptEvent: One is not stored.
+    """
+    for digest in dict.fromkeys(row.evidence for row in rows):
+        if digest is not None and digest not in kept:
+            kept.add(digest)
+            yield required(source, account, digest)
 
 
 def compress(answers: Iterable[bytes], events: Iterable[Event]) -> tuple[StoredEvidence, ...]:

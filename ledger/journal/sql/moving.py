@@ -6,14 +6,14 @@ change of the head's row under the lock that appends take: what was acknowledged
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Any, Final, Protocol
+from collections.abc import Sequence
+from typing import Any, Final
 
 from ledger.codec import Stored
 from ledger.errors import AccountMismatch, AccountUnknown, CorruptEvent
 from ledger.journal import Head
 from ledger.journal.admission import admit_verbatim, start
-from ledger.journal.evidence import StoredEvidence
+from ledger.journal.evidence import StoredEvidence, evidence_of
 from ledger.journal.health import COLUMNS as HEALTH
 from ledger.journal.location import ARRIVING, LOCATION_COLUMNS, MOVED, MOVING, ORIGIN_COLUMNS, FormerJournal, Location
 from ledger.journal.sql import wire
@@ -245,29 +245,6 @@ def _insert_events(session: Session, rows: list[tuple[Any, ...]]) -> None:
         wire.copy(driver.cursor(), rows)
     else:
         driver.executemany(_INSERT_EVENT, rows)
-
-
-class Answers(Protocol):
-    """What raw answers are read from: a journal, or what was archived of one."""
-
-    def stored_evidence(self, account: AccountId, digest: str) -> StoredEvidence | None:
-        """Return a raw answer, compressed."""
-        ...
-
-
-def evidence_of(source: Answers, account: AccountId, rows: Sequence[Stored], kept: set[str]) -> Iterator[StoredEvidence]:
-    """Yield the raw answers that rows are the first to refer to, and note them in ``kept``.
-
-    Raises:
-        CorruptEvent: One is not stored.
-    """
-    for digest in dict.fromkeys(row.evidence for row in rows):
-        if digest is not None and digest not in kept:
-            kept.add(digest)
-            found = source.stored_evidence(account, digest)
-            if found is None:
-                raise CorruptEvent(f"account {account}: the raw answer {digest} is not stored. Run: ledger verify")
-            yield found
 
 
 def _copy_origins(source: SqlJournal, session: Session, account: AccountId, head: Head) -> None:
