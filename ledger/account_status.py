@@ -176,11 +176,10 @@ def look_at_all(ledger: Ledger, accounts: Sequence[Account], now_us: int) -> Ite
         known = fulls(journal, [one.name for one in some])
         for one in some:
             full = known.get(one.name)
-            summary = None if full is None else full.summary
-            if full is None or summary is None or (summary.version, summary.hash) != (full.version, full.hash):
+            if full is None or full.newest is None:
                 yield look(one, now_us)
                 continue
-            found = status_of_summary(one, summary, full.health, now_us)
+            found = status_of_summary(one, full.newest, full.health, now_us)
             yield evolve(found, proposals=len(one.approvals.pending) if one.name in proposed else 0)
 
 

@@ -174,8 +174,8 @@ class JournalMetrics:
         for name, (version, tally) in tallies(journal, [one for one in names if one not in self._counted]).items():
             self._add(name, version, tally)
         for name, full in fulls(journal, names).items():
-            one = full.summary
-            if one is not None and (one.version, one.hash) == (full.version, full.hash) == (self._counted.get(name), one.hash):
+            one = full.newest
+            if one is not None and one.version == self._counted.get(name):
                 self._folded[name] = one.version, _of_summary(one)
 
     def _read(self, name: AccountId, version: int) -> None:

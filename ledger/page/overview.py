@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from attrs import evolve, frozen
 
-from ledger.account_status import AccountStatus, status_of_summary, verdict_of_summary
+from ledger.account_status import AccountStatus, look, status_of_summary, verdict_of_summary
 from ledger.clock import utc_text, utc_text_us
 from ledger.derived import breaks_of
 from ledger.derived.rows import show_orders, summary_row
@@ -197,8 +197,8 @@ class _Book:
             danger = _CERTAIN.get(brief.certainty, Danger.STALE)
             return _Judged(brief=brief, danger=danger, is_never=brief.status is None)
         seen = None if full.health is None else seen_of(full.health, self._now_us)
-        stored = full.summary
-        if stored is not None and stored.version == full.version and stored.hash == full.hash:
+        stored = full.newest
+        if stored is not None:
             early = judge(seen, (), degraded=stored.degraded_reason)  # breaks and orders change nothing about it
             verdict = verdict_of_summary(stored, seen, self._now_us) if early.is_safe else early
             return _Judged(brief=brief, danger=verdict.danger, is_never=full.health is None, full=full)
@@ -242,8 +242,10 @@ class _Book:
         health = full.health
         seen = None if health is None else seen_of(health, self._now_us)
         account = Account(self._desk.source.reader, name)  # not remembered: there may be very many
+        if not full.is_here:
+            return look(account, self._now_us), None
         stored = full.summary
-        if stored is not None and stored.version == full.version and stored.hash == full.hash:
+        if stored is not None and full.newest is not None:
             return status_of_summary(account, stored, health, self._now_us), stored
         made = self._desk.summaries.get(name, full.version)
         early = judge(seen, ())

@@ -84,6 +84,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _BATCH: Final = 500
+#: Of so many accounts at most is remembered what a replay would ask anew.
+_KNOWN_MAX: Final = 1000
 #: So many rows are read at once: of SQLite fewer than Python makes before it looks for garbage, of Postgres a
 #: round trip's worth.
 _STREAM_ROWS: Final = 500
@@ -445,7 +447,7 @@ class SqlJournal:
         if known is None:
             with self.engine.reading() as session:
                 known = _replaced(session, account, version)
-            self._replaced[account] = version, self.hash_at(account, version), known
+            _note(self._replaced, account, (version, self.hash_at(account, version), known))
         return {record: revision for record, revision in known.items() if revision <= version}
 
     def _asserted_behind(self, account: AccountId, version: int) -> int:
@@ -454,7 +456,7 @@ class SqlJournal:
         if known is None:
             ((most,),) = self.select(_ASSERTED_BEHIND, account_key(account), version)
             known = most or 0
-            self._asserted[account] = version, self.hash_at(account, version), known
+            _note(self._asserted, account, (version, self.hash_at(account, version), known))
         return known
 
     def _known(self, facts: Mapping[AccountId, tuple[int, bytes | None, T]], account: AccountId, version: int) -> T | None:
@@ -950,6 +952,14 @@ class _Records:
 def _mark(row: Row) -> Mark:
     time_msc, deal, at_version, *reading, version, chain = row[:_MARK_COLUMNS]
     return Mark(place=(time_msc, deal, at_version), reading=Reading(*reading), version=version, hash=chain)
+
+
+def _note(facts: dict[AccountId, tuple[int, bytes | None, T]], account: AccountId, fact: tuple[int, bytes | None, T]) -> None:
+    """Remember something of an account, and forget what was remembered longest of too many."""
+    facts.pop(account, None)
+    facts[account] = fact
+    for gone in list(facts)[:-_KNOWN_MAX]:
+        facts.pop(gone, None)
 
 
 def _replaced(session: Session, account: AccountId, version: int) -> dict[int, int]:

@@ -52,12 +52,22 @@ class Brief(NamedTuple):
 
 
 class Full(NamedTuple):
-    """All of one account: its head's version and hash, the summary and the sync health, None where there is none."""
+    """All of one account: its head's version and hash, the summary and the sync health, None where there is none.
+
+    ``is_here`` is whether its events are accepted: an account that is being moved is safe by no summary.
+    """
 
     version: int
     hash: bytes
     summary: Summary | None
     health: SyncHealth | None
+    is_here: bool
+
+    @property
+    def newest(self) -> Summary | None:
+        """The summary, if it rests on the head; None where it is behind or of another history, or the account is not here."""
+        found = self.summary if self.is_here else None
+        return found if found is not None and (found.version, found.hash) == (self.version, self.hash) else None
 
 
 _BRIEF: Final = (
@@ -78,8 +88,8 @@ _FRESH: Final = "(h.policy = ? AND h.verified_us > ? AND (h.seen_us > ? OR h.see
 _GONE: Final = "(h.policy = ? AND h.seen_us < ? AND h.seen_us < ? - ? * h.interval_us)"
 _NEVER: Final = "1 = 0"
 _FULL: Final = (
-    "SELECT d.account_id, d.version, d.hash, %s, %s FROM heads d LEFT JOIN summaries s ON s.account_id = d.account_id "
-    "AND d.state IS NULL LEFT JOIN sync_health h ON h.account_id = d.account_id WHERE d.account_id IN (%s)"
+    "SELECT d.account_id, d.version, d.hash, d.state IS NULL, %s, %s FROM heads d LEFT JOIN summaries s ON "
+    "s.account_id = d.account_id LEFT JOIN sync_health h ON h.account_id = d.account_id WHERE d.account_id IN (%s)"
 )
 
 
@@ -154,9 +164,9 @@ def fulls(journal: SqlJournal, names: Iterable[AccountId]) -> dict[AccountId, Fu
     for begin in range(0, len(wanted), _AT_ONCE):
         some = wanted[begin : begin + _AT_ONCE]
         marks, values = among(some)
-        for key, version, chain, *row in journal.select(_FULL % (*columns, marks), *values):
+        for key, version, chain, is_here, *row in journal.select(_FULL % (*columns, marks), *values):
             summary, health = row[: len(Summary._fields)], dict(zip(_HEALTH, row[len(Summary._fields) :], strict=True))
-            found[keys[key]] = Full(version, chain, _summary(summary), _health(keys[key], health))
+            found[keys[key]] = Full(version, chain, _summary(summary), _health(keys[key], health), bool(is_here))
     return found
 
 
