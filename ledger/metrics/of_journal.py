@@ -10,7 +10,7 @@ from importlib import metadata
 from threading import Lock
 from typing import Final
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 from prometheus_client import Metric
 
 from ledger.approvals import LAPSES_MAX_MIN, ProposalState
@@ -158,9 +158,10 @@ class JournalMetrics:
                 self._read(name, version)
         for name in self._folded.keys() - wanted.keys():
             del self._folded[name]
-        healths = journal.sync_healths()
+        healths, elsewhere = journal.sync_healths(), journal.locations()
         now_us = self._ledger.now_us()
-        return [self._looked(name, version, healths.get(name), now_us) for name, version in found]
+        looked = (self._looked(name, version, healths.get(name), now_us) for name, version in found)
+        return [evolve(one, is_safe=False) if one.name in elsewhere else one for one in looked]
 
     def _is_new(self, name: AccountId, version: int) -> bool:
         known = self._folded.get(name)

@@ -167,11 +167,14 @@ def test_an_account_that_is_being_moved_is_not_safe_by_its_summary(ledger, monke
         found = {one.name: one.verdict for one in look_at_all(ledger, ledger.accounts(), NOW_US)}
         listed = {one.name: one.certainty for one in briefs(ledger.journal, NOW_US, intervals_max=INTERVALS_MAX)}
         compare(ledger)
+        exported = exposition(JournalMetrics(ledger).collect()).decode()
     finally:
         cancel(ledger.journal, leaving)
     assert [name for name, verdict in found.items() if verdict.is_safe] == [one.name for one in safe[:-1]]
     assert "asia" in str(found[leaving].why)
     assert listed[leaving] != SAFE
+    named = f'ledger_safe_to_trade{{login="{leaving.login}",server="{leaving.server}"}}'
+    assert f"{named} 0.0" in exported
 
 
 def of_accounts(metrics):
