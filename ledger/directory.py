@@ -9,7 +9,7 @@ An account is in one journal, by its epoch. An engine that gets ``AccountMoved``
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import closing
+from contextlib import ExitStack, closing
 from threading import RLock
 from typing import TYPE_CHECKING, Final, NoReturn, Self, cast
 
@@ -81,12 +81,10 @@ class Directory:
             JournalMissing: There is no directory.
             JournalNewer: A newer program made it.
         """
-        store = DirectoryStore(url)
-        try:
+        with ExitStack() as closed:
+            store = closed.enter_context(closing(DirectoryStore(url)))
             store.check()
-        except BaseException:
-            store.close()
-            raise
+            closed.pop_all()
         return cls(store, journals, now_us)
 
     @classmethod
@@ -148,14 +146,15 @@ class Directory:
             return self._ledgers[listed.name]
 
     def _opened(self, listed: ListedJournal) -> Ledger:
-        ledger = Ledger.open(self._urls.get(listed.name, listed.url), now_us=self._now_us)
-        found = ledger.journal.identity()
-        if found != listed.journal_id:
-            ledger.close()
-            raise JournalReplaced(
-                f"the directory has journal {listed.journal_id} as {listed}, and {found} is there. If it was restored from "
-                "that one, say so: ledger directory add NAME URL"
-            )
+        with ExitStack() as closed:
+            ledger = closed.enter_context(Ledger.open(self._urls.get(listed.name, listed.url), now_us=self._now_us))
+            found = ledger.journal.identity()
+            if found != listed.journal_id:
+                raise JournalReplaced(
+                    f"the directory has journal {listed.journal_id} as {listed}, and {found} is there. If it was restored "
+                    "from that one, say so: ledger directory add NAME URL"
+                )
+            closed.pop_all()
         return ledger
 
     def add(self, name: str, url: str) -> tuple[AccountId, ...]:
