@@ -157,7 +157,7 @@ def test_a_lease_is_lost_by_time_alone_and_by_what_the_journal_has():
     held = Held(lease, until=20.0, monotonic=lambda: now[0])
     held.check()
     now[0] = 20.0
-    with pytest.raises(LeaseLost, match="Another worker syncs the account"):
+    with pytest.raises(LeaseLost, match="found that it lapsed"):
         held.check()
     held.until, held.is_lost = 99.0, True
     with pytest.raises(LeaseLost):
