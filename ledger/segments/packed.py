@@ -100,7 +100,7 @@ class Packed:
         whole: Indexes of the rows that are stored whole, ascending.
     """
 
-    __slots__ = ("_are_symbols_checked", "_count", "_whole_json", "_whole_rows", "columns", "symbols", "whole")
+    __slots__ = ("_count", "_whole_json", "_whole_rows", "columns", "symbols", "whole")
 
     def __init__(self, count: int, columns: Sequence[Column], symbols: Sequence[str], whole: array[int], rows: bytes) -> None:
         self._count = count
@@ -109,7 +109,6 @@ class Packed:
         self.whole = whole
         self._whole_json = rows
         self._whole_rows: Sequence[Row] | None = None  # made when the first is asked for
-        self._are_symbols_checked = False
 
     def __len__(self) -> int:
         return self._count
@@ -256,11 +255,9 @@ class Packed:
 
     def _symbols(self, begin: int, end: int) -> Iterable[str]:
         table, column = self.symbols, self.columns[_SYMBOL]
-        if not self._are_symbols_checked:
-            codes = cast("set[int]", set(column.values(0, self._count)))
-            if not codes <= set(range(len(table))):
-                raise DamagedColumns(f"packed postings name {len(table)} symbols, found another one: pack them again")
-            self._are_symbols_checked = True
+        codes = cast("set[int]", set(column.values(begin, end)))
+        if not codes <= set(range(len(table))):
+            raise DamagedColumns(f"packed postings name {len(table)} symbols, found another one: pack them again")
         if not column.width and not column.step:
             return repeat(table[column.base], end - begin)
         return map(table.__getitem__, cast("Iterable[int]", column.values(begin, end)))

@@ -22,6 +22,7 @@ from contextlib import suppress
 from functools import lru_cache
 from hashlib import sha256
 from itertools import count, islice
+from operator import attrgetter
 from pathlib import Path
 from struct import Struct
 from typing import Any, Final, NamedTuple
@@ -30,8 +31,11 @@ from ledger.errors import JournalError
 from ledger.output_files import written_whole
 from ledger.postings import Posting, Row
 from ledger.segments.native import quick_slice
-from ledger.segments.packed import ROWS_MAX, Packed
+from ledger.segments.packed import Packed
 from ledger.values import AccountId
+
+#: Postings of a file. A moment reads one or two files whole, with their digests: of 65,536 that took a third of its time.
+ROWS: Final = 16_384
 
 #: What the folder of a SQLite journal's segments is named, behind the name of the journal.
 FOLDER_SUFFIX: Final = ".segments"
@@ -42,9 +46,12 @@ _MAGIC: Final = b"LDGSEGM1"
 _BEGIN: Final = Struct("<8s32sI")
 _DIGESTED_FROM: Final = 8 + 32
 _ALIGNED: Final = 8
-#: So many files are kept in memory, a few megabytes each: moments that are asked for one after the other are near each other.
+#: So many files are kept in memory, about a megabyte each: moments that are asked for one after the other are near each other.
 _KEPT: Final = 4
+#: So many accounts' lists of files are kept in memory.
+_CHAINS_KEPT: Final = 64
 _VERSION: Final = Posting._fields.index("version")
+_last: Final = attrgetter("last")
 _logger: Final = logging.getLogger("ledger.segments")
 
 
@@ -85,7 +92,7 @@ class Segments:
         folder: Path | None,
         rows: Callable[[AccountId, int, int], Iterable[list[Row]]],
         hash_at: Callable[[AccountId, int], bytes | None],
-        size: int = ROWS_MAX,
+        size: int = ROWS,
     ) -> None:
         self.folder = folder
         self._rows = rows
@@ -95,6 +102,7 @@ class Segments:
         #: Version from which on it is worth looking whether there is more to merge.
         self.merged_due: dict[AccountId, int] = {}
         self._read = lru_cache(maxsize=_KEPT)(_read)
+        self._chains = lru_cache(maxsize=_CHAINS_KEPT)(lambda account, _: tuple(_chain(self._names(account))))
 
     # ---- reading
 
@@ -141,12 +149,12 @@ class Segments:
 
     def _usable(self, account: AccountId, after: int) -> Iterator[tuple[_Name, Packed]]:
         """Yield the files that hold what comes behind a version, one behind the other, as long as they are whole and ours."""
-        for name in _chain(self._names(account)):
-            if name.last > after:
-                packed = self._open(account, name)
-                if packed is None:
-                    return
-                yield name, packed
+        chain = self._chain_of(account)
+        for name in chain[bisect_right(chain, after, key=_last) :]:
+            packed = self._open(account, name)
+            if packed is None:
+                return
+            yield name, packed
 
     def _open(self, account: AccountId, name: _Name) -> Packed | None:
         """Return what a file holds, None if it does not answer for the journal."""
@@ -171,6 +179,19 @@ class Segments:
             _logger.warning("segment %s is left aside, and its events are read from the journal: %s", path, error)
             return None
         return head, packed
+
+    def _chain_of(self, account: AccountId) -> Sequence[_Name]:
+        """Return the files of which each begins where the one before ends, from the first event on.
+
+        The folder is read again once it has changed. Where its time is too coarse to show that, a file that is new is left
+        aside, and one that is gone ends what is read of files: nothing but speed depends on it.
+        """
+        if self.folder is None:
+            return ()
+        try:
+            return self._chains(account, self._folder_of(account).stat().st_mtime_ns)
+        except OSError:
+            return ()
 
     def _names(self, account: AccountId) -> list[_Name]:
         if self.folder is not None:
@@ -232,7 +253,7 @@ class Segments:
 
     def end(self, account: AccountId) -> int:
         """Return up to which version there are files, by their names."""
-        return max((name.last for name in _chain(self._names(account))), default=0)
+        return max((name.last for name in self._chain_of(account)), default=0)
 
     def coverage(self, account: AccountId) -> Coverage:
         """Look at all files of an account."""
@@ -242,6 +263,7 @@ class Segments:
 
     def _prepared(self, account: AccountId) -> int:
         """Delete the files that cannot be used, and return up to which version the others go."""
+        self._chains.cache_clear()  # a file that is new is not one that cannot be used
         names = self._names(account)
         end = 0
         for name, _ in self._usable(account, 0):
@@ -266,6 +288,7 @@ class Segments:
         if chain is None:
             raise JournalError(f"account {account}: version {name.last} is missing. Run: ledger verify")
         self._write_file(account, str(name), [str(account), *name, chain.hex()], rows)
+        self._chains.cache_clear()
 
     def _write_file(self, account: AccountId, name: str, about: list[Any], rows: list[Row]) -> None:
         """Write a file whole, or not at all."""

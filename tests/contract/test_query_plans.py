@@ -174,7 +174,16 @@ def test_a_replay_behind_a_checkpoint_reads_no_more_than_it_has_to(sqlite_journa
         "INDEX ix_events_placed (account_id=? AND placement=? AND version>? AND version<?)" in placed
     )  # what came after the checkpoint's last event in order
     assert "COVERING INDEX ix_events_revised" in placed
+    assert placed.count(f"{ALL_KEY} AND version=?)") == 1  # what is asserted; where revisions have their place is in the index
     assert "(account_id=? AND version<?)" not in placed  # that would be everything
+
+
+@pytest.mark.parametrize("time_msc", [None, 2 * 10**12], ids=["all", "up to a time"])
+def test_sqlite_looks_for_the_checkpoint_of_a_moment_in_an_index_alone(time_msc, sqlite_journal, statements):
+    sqlite_journal.checkpoint(ACCOUNT, Selection(version=MANY, time_msc=time_msc), "a fold")
+    [plan] = plans(sqlite_journal, statements, table="checkpoints")
+    assert "USING COVERING INDEX ix_checkpoints_marks (account_id=? AND fold=?" in plan
+    assert "TEMP B-TREE" not in plan
 
 
 def test_sqlite_finds_account_terms_by_their_index(sqlite_journal, statements):

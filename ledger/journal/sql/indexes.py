@@ -9,8 +9,8 @@ from typing import Final
 
 from sqlalchemy import Index, text
 
-from ledger.journal.sql.schema import derived, events, fleet_leases, metadata
-from ledger.journal.sql.words import NOTABLE, TERMS_FILTER
+from ledger.journal.sql.schema import checkpoints, derived, events, fleet_leases, metadata
+from ledger.journal.sql.words import MARKED, NOTABLE, TERMS_FILTER
 
 __all__ = ["metadata"]
 
@@ -65,17 +65,22 @@ Index(
     postgresql_where=text(TERMS_FILTER),
 )
 
-#: The few that replace other records, and what they replace. With the kind, or SQLite would read the table.
+#: The few that replace other records, where they have their place, and what they replace. With the kind, or SQLite would read
+#: the table.
 _REVISED: Final = "kind = 'DealRevised'"
 Index(
     "ix_events_revised",
     events.c.account_id,
     events.c.kind,
     events.c.version,
+    events.c.order_msc,
     events.c.caused_by,
     sqlite_where=text(_REVISED),
     postgresql_where=text(_REVISED),
 )
+
+#: The marks of checkpoints, without what was folded: which of them serves.
+Index("ix_checkpoints_marks", checkpoints.c.account_id, checkpoints.c.fold, *(checkpoints.c[name] for name in MARKED))
 
 #: What an operator wants to see, few among the deals: by kind, and by what it is about.
 Index(

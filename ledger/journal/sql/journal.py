@@ -38,6 +38,7 @@ from ledger.journal.sql.forking import importing, owned, set_aside
 from ledger.journal.sql.words import (
     HEAD_OF,
     LATEST_ASSERTED,
+    MARKED,
     POSTING,
     ROW,
     TERMS_FILTER,
@@ -155,9 +156,8 @@ _PLACED_FROM: Final = f"{_ALL_PLACED} AND order_msc >= ? AND version <= ?"
 #: deal from then on: the first revision that did came before all of these.
 _PLACED_BEHIND: Final = (
     f"{_ALL_PLACED.replace('FROM events', 'FROM events INDEXED BY ix_events_placed')} AND version > "
-    "coalesce((SELECT min(version) - 1 FROM events WHERE account_id = ? AND order_msc >= ? AND "
-    "version IN (SELECT version FROM events WHERE account_id = ? AND kind = 'DealRevised' AND version <= ?)), ?) "
-    "AND version <= ?"
+    "coalesce((SELECT min(version) - 1 FROM events INDEXED BY ix_events_revised WHERE account_id = ? AND kind = 'DealRevised' "
+    "AND version <= ? AND order_msc >= ?), ?) AND version <= ?"
 )
 #: Of what is asserted behind a place a question about the past knows little: its versions are found in the index alone.
 _ASSERTED_KNOWN: Final = (
@@ -226,10 +226,10 @@ _REVISIONS: Final = "SELECT caused_by, version FROM events WHERE account_id = ? 
 _CAUSES: Final = "SELECT caused_by, version FROM events WHERE account_id = ? AND version IN (%s) AND caused_by IS NOT NULL"
 #: Where a checkpoint is in the fold order, what was read until there, and the version and hash that it rests on.
 _STATE_PLACE: Final = "time_msc, deal, at_version"
-_MARKED: Final = f"{_STATE_PLACE}, events, newest, newest_plain, latest_msc, version, hash"
-_MARK_COLUMNS: Final = len(_MARKED.split(", "))
-_STATE_COLUMNS: Final = ("account_id", *_MARKED.split(", "), "fold", "body", "digest")
-_STATES: Final = f"SELECT {_MARKED} FROM checkpoints WHERE account_id = ?"
+_MARKED: Final = ", ".join(MARKED)
+_MARK_COLUMNS: Final = len(MARKED)
+_STATE_COLUMNS: Final = ("account_id", *MARKED, "fold", "body", "digest")
+_STATES: Final = f"SELECT {_MARKED} FROM checkpoints INDEXED BY ix_checkpoints_marks WHERE account_id = ?"
 _WHOLE_STATES: Final = f"SELECT {_MARKED}, fold, body, digest FROM checkpoints WHERE account_id = ?"
 _WITHIN: Final = (
     f"FROM checkpoints WHERE account_id = ? AND fold = ? AND ({_STATE_PLACE}) > (?, ?, ?) AND ({_STATE_PLACE}) <= (?, ?, ?)"
@@ -488,7 +488,7 @@ class SqlJournal:
         if after is not None and until_msc is None:
             newest_plain = after.reading.newest_plain
             asserted = _ASSERTED_KNOWN, (key, *asserted[1])
-            late = _PLACED_BEHIND, (key, key, after.place[0], key, newest_plain, newest_plain, version)
+            late = _PLACED_BEHIND, (key, key, newest_plain, after.place[0], newest_plain, version)
         else:
             late = _PLACED_FROM, (key, after.place[0] if after else 0, version)
             if until_msc is not None:

@@ -20,7 +20,7 @@ from ledger.values import AccountId
 Value = TypeVar("Value")
 
 #: The migration that this program was written for.
-REVISION: Final = "0014"
+REVISION: Final = "0015"
 
 
 @lru_cache(maxsize=4096)
@@ -37,6 +37,9 @@ POSTING: Final = ", ".join(f"coalesce(deal, {NO_DEAL})" if name == "deal" else f
 #: made to use the index (``USE_TERMS_INDEX`` behind the table's name).
 TERMS_FILTER: Final = " OR ".join(f"kind = '{kind}'" for kind in TERMS_KINDS)
 USE_TERMS_INDEX: Final = "INDEXED BY ix_events_standing"
+
+#: The columns of a checkpoint's mark: where it is in the fold order, what was read until there, and what it rests on.
+MARKED: Final = ("time_msc", "deal", "at_version", "events", "newest", "newest_plain", "latest_msc", "version", "hash")
 
 HEAD: Final = ", ".join(Head._fields)
 #: What both append and read ask for, in the words of SQLite: an account's head, what its terms after a version rest on, and the
