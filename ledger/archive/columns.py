@@ -44,6 +44,11 @@ def values_of(table: Any, name: str) -> list[Any]:
     return _with_gaps(found)
 
 
+def numbers_of(table: Any, name: str) -> array[int]:
+    """Return a column of 64-bit integers without nulls."""
+    return array("q", bytes(_bytes_of(_whole(table.column(name)))))
+
+
 def _with_gaps(found: Any) -> list[Any]:
     """Return the values of an array with nulls: the known ones are put between as many Nones."""
     import pyarrow as pa
@@ -170,7 +175,7 @@ def _column(name: str, column: Any, regular: Any) -> Column:
         nulls = name in NULLABLE and compute.any(compute.and_(column.is_null(), regular)).as_py()
         if least is None:
             return Column(0, nulls=nulls, base=0, step=0, data=b"")
-        column = column.fill_null(_LOWEST if nulls else least)
+        column = column.fill_null(_LOWEST) if nulls else column
     if least == most and not nulls:
         return Column(0, nulls=False, base=least, step=0, data=b"")
     return Column(_WIDTH, nulls=nulls, base=0, step=0, data=_bytes_of(_whole(column)))

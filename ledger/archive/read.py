@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from ledger.archive.check import tables
-from ledger.archive.columns import packs_of, posting_rows, stored_rows, values_of
+from ledger.archive.columns import numbers_of, packs_of, posting_rows, stored_rows, values_of
 from ledger.archive.form import EVENT_COLUMNS, GROUP_ROWS, require_pyarrow
 from ledger.archive.manifest import Manifest, Segment, read_manifest
 from ledger.codec import Stored, terms_of
@@ -231,7 +231,10 @@ class _Records:
     @cached_property
     def _recorded_us(self) -> array[int]:
         """When each event was recorded, by version from 1 on."""
-        return array("q", (us for table in self._read("recorded_us") for us in values_of(table, "recorded_us")))
+        found: array[int] = array("q")
+        for table in self._read("recorded_us"):
+            found += numbers_of(table, "recorded_us")
+        return found
 
     @cached_property
     def _deals(self) -> Any:
@@ -245,7 +248,7 @@ class _Records:
 
     @cached_property
     def _tickets(self) -> array[int]:
-        return array("q", values_of(self._deals, "deal"))
+        return numbers_of(self._deals, "deal")
 
     def first_records(self, deals: Sequence[int]) -> Mapping[int, FirstRecord]:
         found: dict[int, FirstRecord] = {}
