@@ -254,7 +254,7 @@ def replayed(
             folded.fold(rest, decode_posting)
         place, reading = postings.place, postings.reading
     keeper.finish()
-    if begun is None and selection.time_msc is None:  # a long one is worth it to make the next one short
+    if begun is None and selection.time_msc is None and not fold.is_by_version:  # a long one makes the next one short
         journal.segments.extend(account, selection.version)
     return _finished(folded, selection), _selected(journal, account, selection, postings)
 

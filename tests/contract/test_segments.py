@@ -297,3 +297,16 @@ def test_a_folder_that_cannot_be_made_or_read_is_none(url, tmp_path):
         ledger.account(ACCOUNT).record_many(EVENTS)
         assert ledger.account(ACCOUNT).derived.pack() == 0
         assert (packed(ledger), replayed(ledger)) == (0, without(ledger))
+
+
+@pytest.mark.usefixtures("ledger")
+def test_a_question_about_orders_reads_no_file(url, tmp_path, monkeypatch):
+    """Whoever folds a long history anew looks whether there is a file to write, and reads all files for that."""
+    with reopened(url, tmp_path) as again:
+        opened: list[Path] = []
+        read = again.journal.segments._read
+        monkeypatch.setattr(again.journal.segments, "_read", lambda path, key: opened.append(path) or read(path, key))
+        assert again.account(ACCOUNT).orders() == ()
+        assert opened == []
+        again.account(ACCOUNT).replay()
+        assert opened
