@@ -166,7 +166,7 @@ def ask(archive: File, middle: str) -> None:
 
     gold = [Condition.parse("symbol = XAUUSD")]
     for asked in ({"until": middle}, {"known_at": middle}):
-        _require(any(select_positions(replay(archive, Where(), **asked), gold)), "nobody held gold")
+        _require(bool(list(select_positions(replay(archive, Where(), **asked), gold))), "nobody held gold")
 
 
 def _require(is_right: bool, what: str) -> None:  # noqa: FBT001
