@@ -525,7 +525,7 @@ resource.setrlimit(resource.RLIMIT_FSIZE, (150_000, resource.RLIM_INFINITY))
 try:
     journal.append(ACCOUNT, [fill(n, n / 1000) for n in range(2, 2000)])
 except LedgerError as error:
-    print(type(error).__name__, error.retryable, "nothing was recorded" in str(error), head(journal) == before)
+    print(type(error).__name__, error.retryable, "may be in the journal" in str(error), head(journal) == before)
 resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
 print(journal.append(ACCOUNT, [fill(2, 2)]).head.version)
 """

@@ -15,7 +15,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from ledger import CorruptEvent, JournalMissing, JournalReplaced, Ledger
+from ledger import CorruptEvent, JournalMissing, JournalReplaced, JournalUnavailable, Ledger
 from ledger.journal import Selection
 from ledger.journal.backup import copy_journal
 from ledger.journal.sql.forking import _inherited
@@ -120,6 +120,62 @@ def test_nothing_more_is_acknowledged(way, is_checkpointed, path):
     ledger.close()
     if copy is not None:
         assert set(deals(f"{path}{copy}")) >= set(acknowledged)
+
+
+def test_a_journal_whose_time_was_changed_loses_nothing_by_the_advice(path):
+    acknowledged = list(range(1, FIRST))
+    ledger = Ledger.open(str(path), now_us=Clock())
+    record(ledger, 100, 10, acknowledged)
+    os.utime(path, (1, 1))
+    with pytest.raises(JournalReplaced, match=r"changed its time.*the last events are in the -wal.*open it again") as refused:
+        ledger.account(ACCOUNT).record(fill(300, 300))
+    assert "remove its" not in str(refused.value)
+    ledger.close()
+    assert set(deals(path)) >= set(acknowledged)
+
+
+def test_a_folder_that_became_a_file_is_reported_as_a_journal_that_is_gone(path):
+    ledger = Ledger.open(str(path), now_us=Clock())
+    record(ledger, 100, 1, [])
+    path.parent.rename(path.parent.with_name("elsewhere"))
+    path.parent.write_bytes(b"")
+    with pytest.raises(JournalReplaced, match="was removed or renamed"):
+        ledger.account(ACCOUNT).record(fill(300, 300))
+    ledger.close()
+
+
+def test_what_was_committed_and_cannot_be_looked_at_may_be_recorded(path, monkeypatch):
+    """The rights of the folder were taken away while it committed."""
+    ledger = Ledger.open(str(path), now_us=Clock())
+    record(ledger, 100, 1, [])
+    stat = os.stat
+
+    def refused(what, *rest, **words):
+        if what == str(path.parent):
+            raise PermissionError(13, "Permission denied", str(what))
+        return stat(what, *rest, **words)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("ledger.journal.sql.file_identity.os.stat", refused)
+        with pytest.raises(JournalUnavailable, match=r"rights of its folder.* may be in the journal"):
+            ledger.account(ACCOUNT).record(fill(300, 300))
+    ledger.account(ACCOUNT).record(fill(300, 300))
+    record(ledger, 301, 1, [])
+    ledger.close()
+    assert deals(path).count(300) == 1
+
+
+def test_a_process_without_free_descriptors_records_nothing_and_says_so(path, monkeypatch):
+    def refused(_):
+        raise OSError(24, "Too many open files")
+
+    with Ledger.open(str(path), now_us=Clock()) as ledger:
+        with monkeypatch.context() as patched:
+            patched.setattr("ledger.journal.sql.file_identity.os.listdir", refused)
+            with pytest.raises(JournalUnavailable, match="cannot be listed: has it too many"):
+                ledger.account(ACCOUNT).record(fill(300, 300))
+        assert 300 not in deals(path)
+        ledger.account(ACCOUNT).record(fill(300, 300))
 
 
 def test_a_removed_journal_is_not_made_again_by_whoever_has_it_open(path):

@@ -27,7 +27,7 @@ from ledger.journal.admission import Admission, admit_verbatim, start
 from ledger.journal.evidence import StoredEvidence, compress, referenced
 from ledger.journal.quiet import PSYCOPG, quiet
 from ledger.journal.sql import wire
-from ledger.journal.sql.engine import Connected, ConnectionLost, Engine, is_lost, translate_errors
+from ledger.journal.sql.engine import MAY_BE_RECORDED, Connected, ConnectionLost, Engine, is_lost, translate_errors
 from ledger.journal.sql.file_identity import Fault, OpenFiles
 from ledger.journal.sql.forking import gate, prepare_for_forks, set_aside
 from ledger.journal.sql.notify import CHANNEL, UNNOTIFIED_SEC, payload_of
@@ -709,10 +709,18 @@ class _Writer:
         self.driver.execute(f"PRAGMA user_version = {mark}")
 
     def check_files(self) -> None:
-        """Refuse to acknowledge what was written to a file that is not the one that the URL names any more."""
+        """Refuse to acknowledge what was written to a file that is not the one that the URL names any more.
+
+        Raises:
+            JournalReplaced: It is not.
+            JournalUnavailable: That is not known.
+        """
         if self._files is None:
             return
-        self._files.check()
+        try:
+            self._files.check()
+        except JournalUnavailable as error:
+            raise JournalUnavailable(f"{error}. {MAY_BE_RECORDED}") from error
         self._checked = time.monotonic()
         if self._checked - self._shortened > _SHORTEN_EVERY_SEC:
             self._shortened = self._checked
@@ -755,8 +763,12 @@ class _Writer:
         """
         if self._files is None:
             return False
-        with suppress(JournalReplaced):
+        try:
             self._files.check()
+        except JournalReplaced:
+            pass
+        except JournalUnavailable:
+            return True  # nobody knows; the end of the process does no harm
         fault = self._files.fault
         if fault in (Fault.LOG, Fault.MOVED):
             with suppress(sqlite3.Error):

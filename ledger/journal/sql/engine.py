@@ -274,6 +274,9 @@ def refuse_newer(engine: Engine, found: str | None) -> None:
 
 # ------------------------------------------------------------------------------------------------------------ the errors
 
+#: Behind a commit whose outcome nobody knows.
+MAY_BE_RECORDED: Final = "What was being recorded may be in the journal: to record it again does no harm"
+
 #: A database's message -> what it means here. The first text found in the driver's message decides.
 _ERRORS: Final[tuple[tuple[str, type[JournalError], str], ...]] = (
     ("database is locked", JournalBusy, "another program has been writing to the journal for too long: try again"),
@@ -286,7 +289,7 @@ _ERRORS: Final[tuple[tuple[str, type[JournalError], str], ...]] = (
     ("No space left", JournalUnavailable, "the disk is full: nothing was recorded, make room and try again"),
     ("readonly database", JournalUnavailable, "the journal cannot be written: check the rights of file and folder"),
     ("unable to open database", JournalUnavailable, "the file cannot be opened: check path and rights"),
-    ("disk I/O error", JournalUnavailable, "the disk failed: nothing was recorded"),
+    ("disk I/O error", JournalUnavailable, f"the disk failed: check it. {MAY_BE_RECORDED}"),
     ("is not here", AccountMoved, "the account is in another journal, or on its way there: nothing was recorded"),
     ("immutable", JournalError, "the database refused a change to what is recorded"),
     ("only move on", JournalError, "the database refused to move a head back"),

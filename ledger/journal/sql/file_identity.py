@@ -34,6 +34,9 @@ _MILLISECOND_NS: Final = 1_000_000
 _HAS_CHANGE_TIME: Final = os.name == "posix"  # elsewhere it is when the folder was made
 _DESCRIPTOR_FOLDERS: Final = ("/proc/self/fd", "/dev/fd")
 
+#: Before anything else is done about a database that is not the one of its log. No advice is to have files removed.
+_KEEP_ALL: Final = "and copy it aside together with its -wal and -shm: the last events are in the -wal"
+
 _Descriptors = dict[tuple[int, int], int]
 
 
@@ -63,8 +66,12 @@ def inode_of(path: str) -> tuple[int, int] | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
-        raise JournalUnavailable(f"journal {path}: it cannot be looked at: check the rights of its folder ({error})") from error
+        raise _unseen(path, error) from error
     return found.st_dev, found.st_ino
+
+
+def _unseen(path: str, error: OSError) -> JournalUnavailable:
+    return JournalUnavailable(f"journal {path}: it cannot be looked at: check the rights of its folder ({error})")
 
 
 def require_own_log(path: str, token: int) -> None:
@@ -82,7 +89,7 @@ def require_own_log(path: str, token: int) -> None:
     if header is not None and header.startswith(SQLITE_MAGIC) and _FILE_TOKEN.unpack_from(header) != (token,):
         raise JournalReplaced(
             f"journal {path}: its -wal belongs to another database. Was a backup copied over a journal? Stop the programs that "
-            "use it, move -wal and -shm away (the last events of the other journal are in them), and run ledger verify"
+            f"use it, {_KEEP_ALL} of the other journal. Then move -wal and -shm away, and run ledger verify"
         )
 
 
@@ -134,14 +141,17 @@ class OpenFiles:
 
         Raises:
             JournalReplaced: It is not the same, or another program wrote to it.
+            JournalUnavailable: It cannot be looked at.
         """
         if not self._is_all_open:
             at = self._is_open.index(False)
             self._refuse(Fault.LOG if at else Fault.MOVED, f"{self._paths[at]} was removed or replaced")
         try:
             main = os.stat(self._paths[0])  # noqa: PTH116  # as above
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             self._refuse(Fault.MOVED, f"{self._paths[0]} was removed or renamed")
+        except OSError as error:
+            raise _unseen(self._paths[0], error) from error
         if main.st_ino != self._inodes[0] or main.st_dev != self._device:
             self._refuse(Fault.MOVED, f"another file replaced {self._paths[0]}")
         if self._examinations or self._written != (main.st_mtime_ns, main.st_size):
@@ -155,6 +165,7 @@ class OpenFiles:
 
         Raises:
             JournalReplaced: They are not the same.
+            JournalUnavailable: They cannot be looked at.
         """
         self.check_database()
         _, log_path, index_path = self._paths
@@ -163,8 +174,10 @@ class OpenFiles:
             if self._names == (folder.st_ctime_ns, folder.st_ino, folder.st_dev):
                 return
             log, index = os.stat(log_path), os.stat(index_path)  # noqa: PTH116  # as above
-        except FileNotFoundError as error:
+        except (FileNotFoundError, NotADirectoryError) as error:
             self._refuse(Fault.LOG, f"{error.filename} was removed or renamed")
+        except OSError as error:
+            raise _unseen(self._paths[0], error) from error
         if log.st_ino != self._inodes[1] or index.st_ino != self._inodes[2]:
             self._refuse(Fault.LOG, f"another file replaced {log_path} or {index_path}")
         changed_ns = folder.st_ctime_ns
@@ -182,7 +195,10 @@ class OpenFiles:
         """Find out whether it was a checkpoint that wrote to the database file."""
         opened = _open_inodes()
         before = self._read_index(opened)
-        main = os.stat(self._paths[0])  # noqa: PTH116  # as above
+        try:
+            main = os.stat(self._paths[0])  # noqa: PTH116  # as above
+        except OSError as error:  # it was there a moment ago
+            raise _unseen(self._paths[0], error) from error
         after = self._read_index(opened)
         self._check_header(opened)
         if after is None or before != after or after.attempted != after.done:
@@ -191,7 +207,8 @@ class OpenFiles:
             self.is_log_marked = False
         is_written = self._written != (main.st_mtime_ns, main.st_size)
         if main.st_size < _HEADER_BYTES or (self._checkpointed == after and is_written):
-            self._refuse(Fault.OVERWRITTEN, f"another program wrote to {self._paths[0]}")
+            what = "has another time of change, which no checkpoint set: another program wrote to it, or changed its time"
+            self._refuse(Fault.OVERWRITTEN, f"{self._paths[0]} {what}")
         self._written, self._checkpointed = _Written(main.st_mtime_ns, main.st_size), after
         # Behind a checkpoint the next append begins the log anew, and names it otherwise: that is to be seen as well.
         self._examinations = _EXAMINATIONS if is_written or not any(after.salts) else max(0, self._examinations - 1)
@@ -222,8 +239,9 @@ _ADVICE: Final = {
     Fault.LOG: "close the ledger and open it again, then run ledger verify",
     Fault.MOVED: "stop the programs that use the journal, put the right file in its place, and open it again",
     Fault.OVERWRITTEN: (
-        "stop the programs that use the journal, remove its -wal and -shm, which do not belong to the new content, copy the "
-        "backup again (better: ledger restore), and open it"
+        f"stop the programs that use the journal, {_KEEP_ALL}. If only its time was changed, open it again and run ledger "
+        "verify. If another file was copied over it, move -wal and -shm away, copy that file again (better: ledger restore), "
+        "and open it"
     ),
 }
 
@@ -237,10 +255,17 @@ def _open_inodes() -> _Descriptors:
     """Return device and inode -> descriptor of all files that this process has open; nothing where that cannot be known.
 
     Descriptors are SQLite's own. One of ours must not be closed: that would release the locks that SQLite has on the file.
+
+    Raises:
+        JournalUnavailable: They cannot be listed: this process has as many files open as it may.
     """
     folder = next((one for one in _DESCRIPTOR_FOLDERS if Path(one).is_dir()), None)
     found: _Descriptors = {}
-    for name in os.listdir(folder) if folder else ():  # noqa: PTH208  # names are enough
+    try:
+        names = os.listdir(folder) if folder else ()  # noqa: PTH208  # names are enough
+    except OSError as error:
+        raise JournalUnavailable(f"the open files of this process cannot be listed: has it too many? ({error})") from error
+    for name in names:
         try:
             status = os.fstat(int(name))
         except OSError:  # it was the descriptor of the listing itself
