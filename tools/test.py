@@ -4,6 +4,7 @@
     python3 tools/test.py --quick               # lint, types, the manual, unit and meta tests: an answer in two minutes
     python3 tools/test.py --lint                # lint and types
     python3 tools/test.py --no-lint             # all tests
+    python3 tools/test.py --partitioned         # what is tested with journals, all on Postgres partitioned: ten minutes
     python3 tools/test.py tests/unit -k netting # what pytest makes of these words, nothing else
 
 It makes its own ``.venv`` (see ``bootstrap``) and needs the network for that once. The exit code is 0 only if
@@ -32,6 +33,13 @@ QUICK = ("tests/unit", "tests/meta")
 
 #: What comes another way where there is no native loop: packed rows, and replays of them.
 PACKED = ("tests/property/test_packed.py", "tests/property/test_segments.py", "tests/contract/test_segments.py")
+
+#: What is tested with journals, but for what is about a plain one: its definitions, and the plans that it has.
+WITH_JOURNALS = (
+    "tests/contract", "tests/property", "--ignore=tests/contract/test_partitions.py",
+    "--ignore=tests/contract/test_query_plans.py",
+    "--deselect=tests/contract/test_migrations.py::test_both_databases_have_the_same_columns_in_the_same_order",
+)  # fmt: skip
 
 #: The one reason for which a test may be skipped: real exports are beside the project, and are never part of it.
 _NOT_SHIPPED = "the sample exports are not at"
@@ -68,7 +76,7 @@ def main(arguments: list[str]) -> int:
 
 
 def _steps(arguments: list[str], report: Path) -> list[Step]:
-    words = [word for word in arguments if word not in ("--quick", "--lint", "--no-lint")]
+    words = [word for word in arguments if word not in ("--quick", "--lint", "--no-lint", "--partitioned")]
     pytest = ["-m", "pytest", f"--junit-xml={report}"]
     if words:
         return [Step("tests", [*pytest, *words])]
@@ -84,6 +92,8 @@ def _steps(arguments: list[str], report: Path) -> list[Step]:
         return lint
     if "--quick" in arguments:
         return [*lint, manual, Step("quick tests", [*on_every_core, *QUICK])]
+    if "--partitioned" in arguments:
+        return [Step("partitioned", [*on_every_core, *WITH_JOURNALS], {"LEDGER_TEST_PARTITIONED": "1"})]
     tests = _all_tests(on_every_core)
     return tests if "--no-lint" in arguments else [*lint, manual, *tests, speed]
 

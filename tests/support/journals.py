@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import os
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -47,6 +48,7 @@ __all__ = [  # programs of tests import all of it, the facts too
     "INT64",
     "KINDS",
     "OTHER",
+    "PARTITIONED",
     "PARTITIONS",
     "START_MSC",
     "START_US",
@@ -80,6 +82,9 @@ DURABLE: Final = ("sqlite", "postgres")
 
 #: Of a partitioned journal: few, so that accounts share one, and none is without.
 PARTITIONS: Final = 4
+
+#: Set to 1, every journal on Postgres is a partitioned one: ``python3 tools/test.py --partitioned``.
+PARTITIONED: Final = "LEDGER_TEST_PARTITIONED"
 
 INT64: Final = 2**63 - 1
 
@@ -135,7 +140,9 @@ def _migrated_postgres() -> str:
 
 
 def new_postgres_url() -> str:
-    """Return the URL of a new, empty, migrated journal on the shared server."""
+    """Return the URL of a new, empty, migrated journal on the shared server, which is plain unless ``PARTITIONED`` is set."""
+    if os.environ.get(PARTITIONED) == "1":
+        return new_partitioned_url()
     return shared_postgres().create_database(template=_migrated_postgres())
 
 
