@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections import Counter
 from decimal import Decimal
 from pathlib import Path
@@ -18,9 +20,11 @@ from ledger import Ledger
 from ledger.errors import LeaseLost
 from ledger.fleet.leases import Lease
 from ledger.fleet.worker import FleetSettings, Held, Worker
+from ledger.portfolio import FOLD_VERSION
 from ledger.reconcile.decide import decide
 from ledger.reconciler import SyncStatus
 from ledger.systemd import SystemdNotifier
+from ledger.values import AccountId
 from tests.support.fleet import Desk, HoldingGateway, connecting, desk_of_fleet, names, serving
 from tests.support.served import until
 from tools.faults.fleet import Plan, run
@@ -40,7 +44,8 @@ def desk():
 class Process:
     """A worker process of ``ledger sync --fleet``, and what it logs."""
 
-    def __init__(self, desk: Desk, folder: Path, *, lease_sec: float) -> None:
+    def __init__(self, desk: Desk, folder: Path, *, lease_sec: float, program: Path) -> None:
+        folder.mkdir()
         settings = folder / "ledger.toml"
         settings.write_text(f"[fleet]\nlease_sec = {lease_sec}\ngrace_sec = 0\nthreads = 2\n", encoding="utf-8")
         settings.chmod(0o600)
@@ -48,7 +53,7 @@ class Process:
         command = [sys.executable, "-m", "ledger", "sync", "--fleet", "--server-tz", "UTC", "--config", str(settings)]
         with self._log.open("wb") as log:
             self.popen = subprocess.Popen(
-                command, cwd=ROOT, env=os.environ | {"LEDGER_JOURNAL": desk.url}, stdin=subprocess.DEVNULL, stderr=log
+                command, cwd=program, env=os.environ | {"LEDGER_JOURNAL": desk.url}, stdin=subprocess.DEVNULL, stderr=log
             )
 
     def logged(self, event: str) -> list[dict[str, object]]:
@@ -72,8 +77,8 @@ def start(desk, tmp_path):
     """Starts worker processes, which are gone when the test ends."""
     started: list[Process] = []
 
-    def begin(*, lease_sec: float = 60) -> Process:
-        started.append(Process(desk, tmp_path, lease_sec=lease_sec))
+    def begin(*, lease_sec: float = 60, program: Path = ROOT) -> Process:
+        started.append(Process(desk, tmp_path / str(len(started)), lease_sec=lease_sec, program=program))
         return started[-1]
 
     yield begin
@@ -81,10 +86,10 @@ def start(desk, tmp_path):
         one.close()
 
 
-def check_books(desk: Desk, gateway: HoldingGateway) -> None:
+def check_books(desk: Desk, gateway: HoldingGateway, name: AccountId = ONE) -> None:
     """Every deal of the broker is recorded once, and nothing else is."""
-    books = gateway.books()[str(ONE)]
-    account = desk.ledger.account(ONE)
+    books = gateway.books()[str(name)]
+    account = desk.ledger.account(name)
     kinds = ("FillRecorded", "CashMoved")
     recorded = Counter(getattr(one.event, "deal", None) for one in account.events() if one.kind in kinds)
     assert recorded == Counter(books["tickets"])
@@ -193,6 +198,56 @@ def test_a_worker_ends_when_a_newer_program_migrated_the_journal(desk, start):
         assert worker.popen.wait(60) == 2
         assert "start a newer ledger" in worker._log.read_text(encoding="utf-8")
         assert desk.leases.accounts()[0].worker is None
+
+
+def later_version(folder: Path) -> Path:
+    """Make a program of a later version, whose fold differs, and return the folder to run it in."""
+    program = folder / "later"
+    shutil.copytree(ROOT / "ledger", program / "ledger", ignore=shutil.ignore_patterns("__pycache__"))
+    (program / "migrations").symlink_to(ROOT / "migrations")
+    fold = program / "ledger" / "portfolio.py"
+    was, now = (f"FOLD_VERSION: Final = {number}" for number in (FOLD_VERSION, FOLD_VERSION + 1))
+    text = fold.read_text(encoding="utf-8")
+    assert text.count(was) == 1
+    fold.write_text(text.replace(was, now), encoding="utf-8")
+    return program
+
+
+def wait_until_all_share(desk: Desk, *workers: Process) -> None:
+    """Wait until each of these workers has synced an account, and then each account was synced."""
+    expected, seen = set[object](), set[object]()
+
+    def have_all_synced() -> bool:
+        expected.update(line["name"] for one in workers for line in one.logged("worker"))
+        seen.update(one.worker for one in desk.leases.state(late_us=0).workers if one.accounts > one.held)
+        return len(expected) == len(workers) and expected <= seen
+
+    until(have_all_synced, "every worker to have synced an account")
+    since_us = time.time_ns() // 1000
+    until(lambda: all((one.synced_us or 0) > since_us for one in desk.leases.accounts()), "every account to be synced")
+
+
+def test_workers_of_two_versions_share_a_fleet_while_it_is_upgraded_and_while_that_is_undone(desk, start, tmp_path):
+    accounts, later = names(4), later_version(tmp_path)
+    gateway = HoldingGateway(range(FIRST_LOGIN, FIRST_LOGIN + len(accounts)))
+    with serving(gateway) as (address,):
+        desk.add(accounts, address, "1s")
+        workers = [start()]
+        wait_until_all_share(desk, *workers)
+        for program in (later, ROOT):
+            for one in accounts:
+                gateway.terminals[str(one)].trade_manually(5)
+            workers.append(start(program=program))
+            wait_until_all_share(desk, *workers[-2:])
+            assert workers[-2].end() == 0
+            for one in accounts:
+                gateway.terminals[str(one)].trade_manually(5)
+            wait_until_all_share(desk, workers[-1])
+        assert workers[-1].end() == 0
+        assert [line for one in workers for line in one.logged("sync failed")] == []
+        for one in accounts:
+            check_books(desk, gateway, one)
+    assert desk.ledger.verify().ok
 
 
 def test_workers_killed_a_gateway_stopped_and_postgres_killed_lose_and_double_nothing(tmp_path):
