@@ -6,6 +6,9 @@ clock matters. ``epoch`` counts the leases of an account: what a worker reports 
 
 A lease saves work; it protects nothing. What a sync decided is appended with the version that it rests on, and that refuses
 whoever was overtaken.
+
+The database's clock may go back: a server that takes over is behind, or its clock is set. Every moment here is too far ahead
+then; ``Leases.bring_forward`` finds them by how far ahead a moment can be at all.
 """
 
 from __future__ import annotations
@@ -18,7 +21,7 @@ from attrs import frozen
 
 from ledger.clock import SECOND_US
 from ledger.errors import BadValue, JournalBusy, JournalNewer
-from ledger.fleet.slots import next_due_us, retry_us
+from ledger.fleet.slots import BACKOFF_MAX_US, next_due_us, retry_us
 from ledger.journal import Journal
 from ledger.journal.sql.engine import Engine, Session
 from ledger.journal.sql.journal import SqlJournal
@@ -57,6 +60,19 @@ _CLAIM: Final = (
     "UPDATE fleet_leases l SET losses = losses + CASE WHEN l.worker IS NULL THEN 0 ELSE 1 END, worker = ?, last_worker = ?, "
     "epoch = epoch + 1, ready_us = ? FROM picked WHERE l.account_id = picked.account_id "
     "RETURNING l.server, l.login, l.gateway, l.interval_us, l.due_us, l.epoch, picked.failures, picked.server_key"
+)
+#: Whether an account that is not stopped waits for a moment further ahead than any can be: it is due within its interval, and
+#: its lease, whose end is given together with the present, is added for what changes meanwhile.
+_TOO_FAR: Final = "> ? + l.interval_us"
+#: A lease is cut, and not ended: whoever syncs its account renews it. Rows that are being changed are found the next time.
+_BRING_FORWARD: Final = (
+    "UPDATE fleet_leases l SET due_us = least(l.due_us, ?), ready_us = CASE WHEN l.worker IS NULL THEN ? ELSE ? END "
+    f"FROM (SELECT l.account_id FROM fleet_leases l WHERE l.is_stopped = 0 AND l.ready_us {_TOO_FAR} FOR UPDATE SKIP LOCKED) "
+    "AS far WHERE l.account_id = far.account_id"
+)
+_ASK_AGAIN: Final = (
+    "UPDATE fleet_gateways g SET retry_us = ? FROM (SELECT gateway FROM fleet_gateways WHERE retry_us > ? "
+    "FOR UPDATE SKIP LOCKED) AS far WHERE g.gateway = far.gateway"
 )
 _RENEW: Final = (
     "UPDATE fleet_leases l SET ready_us = ? FROM unnest(?::bigint[], ?::bigint[]) AS held (account_id, epoch) "
@@ -115,8 +131,9 @@ _ACCOUNTS: Final = (
 )
 _STATUS: Final = (
     "SELECT g.gateway, g.calls_max, g.failures, g.since_us, g.retry_us, g.reason, count(l.account_id), "
-    "count(*) FILTER (WHERE (l.worker IS NULL OR l.ready_us <= ?) AND l.is_stopped = 0 AND l.due_us <= ?), "
-    "count(*) FILTER (WHERE l.is_stopped = 0 AND l.due_us + ? <= ?), "
+    "count(*) FILTER (WHERE (l.worker IS NULL OR l.ready_us <= ?) AND l.is_stopped = 0 "
+    f"AND (l.due_us <= ? OR l.due_us {_TOO_FAR})), "
+    f"count(*) FILTER (WHERE l.is_stopped = 0 AND (l.due_us <= ? OR l.due_us {_TOO_FAR})), "
     "count(*) FILTER (WHERE l.worker IS NOT NULL AND l.ready_us > ?), count(*) FILTER (WHERE l.is_stopped = 1), "
     "coalesce(sum(l.losses), 0)::bigint, min(l.due_us) FILTER (WHERE l.is_stopped = 0) "
     "FROM fleet_gateways g LEFT JOIN fleet_leases l ON l.gateway = g.gateway GROUP BY g.gateway ORDER BY g.gateway"
@@ -271,6 +288,21 @@ class Leases:
             rows = session.query(_RENEW, _now(session) + lease_us, _keys(leases), [one.epoch for one in leases], worker)
         return {AccountId(server, login) for server, login in rows}
 
+    def bring_forward(self, *, lease_us: int) -> int:
+        """Let accounts and gateways not wait for moments that the database's clock had reached before it went back.
+
+        Args:
+            lease_us: How long leases last.
+
+        Returns:
+            How many accounts no longer wait so long: they are due now, or as soon as nobody renews their lease.
+        """
+        with self._engine.writing() as session:
+            now_us = _now(session)
+            lapses_us = now_us + lease_us
+            session.execute(_ASK_AGAIN, now_us, now_us + BACKOFF_MAX_US)
+            return session.execute(_BRING_FORWARD, now_us, now_us, lapses_us, lapses_us)
+
     def release(self, worker: str, ended: Sequence[Ended]) -> None:
         """Give leases back: their accounts are due at the next moment that is theirs. One that lapsed is left alone."""
         if not ended:
@@ -368,7 +400,9 @@ class Leases:
         """Return the fleet as it is now. An account is late that waits longer than ``late_us``."""
         with self._engine.reading() as session:
             now_us = _now(session)
-            gateways = [GatewayState(*row) for row in session.query(_STATUS, now_us, now_us, late_us, now_us, now_us)]
+            far_us = now_us + late_us
+            rows = session.query(_STATUS, now_us, now_us, far_us, now_us - late_us, far_us, now_us)
+            gateways = [GatewayState(*row) for row in rows]
             workers = [WorkerState(*row) for row in session.query(_WORKERS, now_us)]
         return FleetState(now_us, gateways, workers)
 

@@ -243,6 +243,7 @@ class Worker:
                 held = list(self._held.values())
             try:
                 self._renew_some(held)
+                self._look_at_clock()
             except LedgerError:  # reported by the main thread, which asks the same journal; meanwhile they lapse
                 continue
 
@@ -254,6 +255,11 @@ class Worker:
                 one.until = until
             else:
                 one.is_lost = True
+
+    def _look_at_clock(self) -> None:
+        count = self._leases.bring_forward(lease_us=self._lease_us)
+        if count:
+            self._log("warning", "clock went back", accounts=count)
 
     # ---- the threads that sync
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from threading import Thread
@@ -235,6 +236,55 @@ def test_an_account_is_moved_to_another_gateway_while_it_is_synced(desk):
     assert [one.gateway for one in desk.leases.state(late_us=0).gateways] == [OTHER_ADDRESS]
     desk.leases.release("a", [Ended(lease=lease)])
     assert desk.leases.accounts()[0].worker is None
+
+
+HOUR_US = 3_600_000_000
+
+
+def test_accounts_are_late_and_then_claimed_where_the_clock_of_the_database_went_back(desk):
+    desk.add([ONE, TWO])
+    desk.let_all_be_due()
+    (held,) = desk.claim("a", 1)
+    assert desk.leases.bring_forward(lease_us=LEASE_US) == 0
+    desk.execute("UPDATE fleet_leases SET due_us = ?, ready_us = ? WHERE worker IS NULL", *[time.time_ns() // 1000] * 2)
+    desk.set_clock_back(HOUR_US)
+    (state,) = desk.leases.state(late_us=LEASE_US).gateways
+    assert (state.due, state.late, state.held) == (1, 2, 1)  # what is held was due long ago
+    assert desk.claim("b") == []
+    assert desk.leases.bring_forward(lease_us=LEASE_US) == 2
+    assert {*claimed(desk.claim("b")), held.account} == {ONE, TWO}
+    assert desk.leases.renew("a", [held], lease_us=LEASE_US) == {held.account}  # its worker lives, and keeps it
+
+
+def test_a_dead_workers_lease_lapses_where_the_clock_of_the_database_went_back(desk):
+    desk.add([ONE])
+    desk.let_all_be_due()
+    assert claimed(desk.claim("dead")) == [ONE]
+    desk.set_clock_back(HOUR_US)
+    assert desk.leases.bring_forward(lease_us=0) == 1
+    assert claimed(desk.claim("b")) == [ONE]
+
+
+def test_a_silent_gateway_is_asked_again_where_the_clock_of_the_database_went_back(desk):
+    desk.add([ONE])
+    desk.let_all_be_due()
+    for _ in range(FAILURES_MAX):
+        desk.leases.gateway_failed(ADDRESS, "no answer")
+    desk.set_clock_back(HOUR_US)
+    desk.let_all_be_due()
+    assert desk.claim("a") == []
+    desk.leases.bring_forward(lease_us=LEASE_US)
+    assert claimed(desk.claim("a")) == [ONE]
+
+
+def test_what_was_stopped_stays_so_where_the_clock_of_the_database_went_back(desk):
+    desk.add([ONE])
+    stop(desk.ledger.journal, ONE)
+    desk.set_clock_back(HOUR_US)
+    (state,) = desk.leases.state(late_us=LEASE_US).gateways
+    assert (state.due, state.late, state.stopped) == (0, 0, 1)
+    assert desk.leases.bring_forward(lease_us=LEASE_US) == 0
+    assert desk.claim("a") == []
 
 
 def test_a_removed_account_is_claimed_no_more(desk):

@@ -115,7 +115,7 @@ def test_a_worker_that_was_paused_past_its_lease_doubles_nothing(desk, start):
             thread.join()
         version = desk.ledger.account(ONE).version
         gateway.let_go()
-        desk.execute("UPDATE fleet_leases SET ready_us = ?", 2**62)  # nobody is to sync it any more
+        desk.leases.stop(ONE)  # nobody is to sync it any more
         os.kill(paused.popen.pid, signal.SIGCONT)
         (lost,) = until(lambda: paused.logged("lease lost"), "the paused worker to notice")
         assert "it lapsed" in str(lost["reason"])
@@ -193,6 +193,19 @@ def test_a_worker_ends_when_a_newer_program_migrated_the_journal(desk, start):
         assert worker.popen.wait(60) == 2
         assert "start a newer ledger" in worker._log.read_text(encoding="utf-8")
         assert desk.leases.accounts()[0].worker is None
+
+
+def test_a_worker_goes_on_after_the_clock_of_the_database_went_back(desk, start):
+    gateway = HoldingGateway(LOGINS)
+    with serving(gateway) as (address,):
+        desk.add([ONE], address, "1s")
+        worker = start(lease_sec=1)
+        until(lambda: desk.leases.accounts()[0].synced_us, "a sync")
+        desk.set_clock_back(3_600_000_000)
+        desk.execute("UPDATE fleet_leases SET synced_us = NULL")
+        until(lambda: desk.leases.accounts()[0].synced_us, "another sync")
+        until(lambda: worker.logged("clock went back"), "a line about it")
+        assert worker.end() == 0
 
 
 def test_workers_killed_a_gateway_stopped_and_postgres_killed_lose_and_double_nothing(tmp_path):

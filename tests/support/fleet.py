@@ -18,6 +18,7 @@ from ledger.gateway.server import Call
 from ledger.gateway_settings import SyncSettings
 from ledger.protocol.messages import GetPositions
 from ledger.reconcile.policy import ReconcilePolicy
+from ledger.values import INT64_MAX
 from tests.support.journals import new_postgres_url
 from tools.testkit.fleet import FIRST_LOGIN, SERVER, Gateway
 
@@ -57,6 +58,12 @@ class Desk:
         """Let every lease lapse, now."""
         now = "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
         self.execute(f"UPDATE fleet_leases SET ready_us = {now} WHERE worker IS NOT NULL")  # noqa: S608
+
+    def set_clock_back(self, span_us: int) -> None:
+        """Let all moments be as much further ahead as they are when the database's clock goes back."""
+        self.execute("UPDATE fleet_leases SET due_us = due_us + ?", span_us)
+        self.execute("UPDATE fleet_leases SET ready_us = ready_us + ? WHERE ready_us < ?", span_us, INT64_MAX)
+        self.execute("UPDATE fleet_gateways SET retry_us = retry_us + ? WHERE retry_us IS NOT NULL", span_us)
 
     def claim(self, worker: str, limit: int = 100, *, grace_us: int = LEASE_US, lease_us: int = LEASE_US) -> list[Lease]:
         return self.leases.claim(worker, limit=limit, lease_us=lease_us, grace_us=grace_us)
