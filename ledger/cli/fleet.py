@@ -67,11 +67,13 @@ for _command in (fleet_archive.replay, fleet_archive.report, fleet_archive.break
 @click.option("--every", metavar="SPAN", help="How often: 15s, 2m (default: 15s).")
 @journal_option
 def add(journal: str | None, account: AccountId, gateway: str, every: str | None) -> None:
-    """Let an account be synced by the workers, or change how it is."""
+    """Let an account be synced by the workers, or change how it is. One that is stopped stays so."""
     one = fleet_account(account, gateway, every)
     with open_ledger(journal) as ledger:
-        Leases(ledger.journal).add([one])
+        is_stopped = Leases(ledger.journal).add([one]) > 0
     print_line(f"{account}: synced every {one.interval_us / SECOND_US:g} s by {one.gateway}")
+    if is_stopped:
+        warn(f"{account} is stopped, and stays so until ledger fleet resume {account}")
 
 
 @fleet.command("load")
@@ -86,12 +88,14 @@ def load(journal: str | None, file: Path, replace: bool) -> None:  # noqa: FBT00
     found = read_csv(file)
     with open_ledger(journal) as ledger:
         leases = Leases(ledger.journal)
-        leases.add(found)
+        stopped = leases.add(found)
         named = {one.account for one in found}
         others = [one.account for one in leases.accounts() if one.account not in named] if replace else []
         for one in others:
             leases.remove(one)
     print_line(f"{len(found)} accounts are synced" + (f", {len(others)} no longer" if replace else ""))
+    if stopped:
+        warn(f"{stopped} of them are stopped, and stay so until ledger fleet resume; ledger fleet list shows which")
 
 
 @fleet.command("remove")

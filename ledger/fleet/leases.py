@@ -78,13 +78,15 @@ _RENEW: Final = (
     "UPDATE fleet_leases l SET ready_us = ? FROM unnest(?::bigint[], ?::bigint[]) AS held (account_id, epoch) "
     "WHERE l.account_id = held.account_id AND l.epoch = held.epoch AND l.worker = ? RETURNING l.server, l.login"
 )
+#: One whose interval was changed during its sync is due at once.
+_NEXT: Final = "CASE WHEN l.interval_us = ended.interval_us THEN ended.due_us ELSE ? END"
 #: A stopped account is ready never again.
 _RELEASE: Final = (
-    "UPDATE fleet_leases l SET worker = NULL, due_us = ended.due_us, ready_us = CASE WHEN l.is_stopped = 0 THEN ended.due_us "
+    f"UPDATE fleet_leases l SET worker = NULL, due_us = {_NEXT}, ready_us = CASE WHEN l.is_stopped = 0 THEN {_NEXT} "
     "ELSE ? END, synced_us = coalesce(ended.synced_us, l.synced_us), "
     "last_worker = CASE WHEN ended.is_warm THEN l.last_worker END "
-    "FROM unnest(?::bigint[], ?::bigint[], ?::bigint[], ?::bigint[], ?::bool[]) "
-    "AS ended (account_id, epoch, due_us, synced_us, is_warm) "
+    "FROM unnest(?::bigint[], ?::bigint[], ?::bigint[], ?::bigint[], ?::bigint[], ?::bool[]) "
+    "AS ended (account_id, epoch, interval_us, due_us, synced_us, is_warm) "
     "WHERE l.account_id = ended.account_id AND l.epoch = ended.epoch AND l.worker = ?"
 )
 _FORGET: Final = "UPDATE fleet_leases SET last_worker = NULL WHERE account_id = ANY(?) AND last_worker = ?"
@@ -100,14 +102,17 @@ _ADD_GATEWAY: Final = (
     "INSERT INTO fleet_gateways (gateway, calls_max, server_key, failures) SELECT gateway, ?, NULL, 0 FROM "
     "unnest(?::text[]) AS given (gateway) ON CONFLICT (gateway) DO NOTHING"
 )
+#: An account that is stopped stays so; one that is due earlier than it would be now stays due then.
 _ADD: Final = (
     "INSERT INTO fleet_leases (account_id, server, login, gateway, interval_us, due_us, ready_us, is_stopped, epoch, losses) "
     "SELECT account_id, server, login, gateway, interval_us, due_us, due_us, 0, 0, 0 FROM "
     "unnest(?::bigint[], ?::text[], ?::bigint[], ?::text[], ?::bigint[], ?::bigint[]) "
     "AS given (account_id, server, login, gateway, interval_us, due_us) ON CONFLICT (account_id) DO UPDATE SET "
-    "gateway = excluded.gateway, interval_us = excluded.interval_us, due_us = excluded.due_us, is_stopped = 0, "
-    "ready_us = CASE WHEN fleet_leases.worker IS NULL THEN excluded.due_us ELSE fleet_leases.ready_us END"
+    "gateway = excluded.gateway, interval_us = excluded.interval_us, due_us = least(fleet_leases.due_us, excluded.due_us), "
+    "ready_us = CASE WHEN fleet_leases.worker IS NULL AND fleet_leases.is_stopped = 0 "
+    "THEN least(fleet_leases.due_us, excluded.due_us) ELSE fleet_leases.ready_us END"
 )
+_STOPPED: Final = "SELECT count(*) FROM fleet_leases WHERE is_stopped = 1 AND account_id = ANY(?)"
 _STOP: Final = (
     "UPDATE fleet_leases SET is_stopped = 1, ready_us = CASE WHEN worker IS NULL THEN ? ELSE ready_us END WHERE account_id = ?"
 )
@@ -317,7 +322,8 @@ class Leases:
             ]
             synced = [now_us if one.is_synced else None for one in ended]
             warm = [one.is_warm for one in ended]
-            session.execute(_RELEASE, INT64_MAX, keys, [one.epoch for one in leases], dues, synced, warm, worker)
+            epochs, intervals = [one.epoch for one in leases], [one.interval_us for one in leases]
+            session.execute(_RELEASE, now_us, now_us, INT64_MAX, keys, epochs, intervals, dues, synced, warm, worker)
 
     def forget(self, worker: str, accounts: Iterable[AccountId]) -> None:
         """Note that a worker no longer has accounts in memory: nobody waits for it any more."""
@@ -346,8 +352,12 @@ class Leases:
 
     # ---- what people do
 
-    def add(self, accounts: Sequence[FleetAccount]) -> None:
-        """Let accounts be synced, or change how they are. Their first syncs are spread over their interval."""
+    def add(self, accounts: Sequence[FleetAccount]) -> int:
+        """Let accounts be synced, or change how they are. Their first syncs are spread over their interval.
+
+        Returns:
+            How many of them were stopped, and stay so until ``resume``.
+        """
         keys = [account_key(one.account) for one in accounts]
         with self._engine.writing() as session:
             now_us = _now(session)
@@ -358,6 +368,7 @@ class Leases:
                 [next_due_us(now_us, key, one.interval_us) for key, one in zip(keys, accounts, strict=True)],
             )  # fmt: skip
             session.execute(_REMOVE_GATEWAYS)
+            return int(session.query(_STOPPED, keys)[0][0])
 
     def set_gateway(self, gateway: str, *, calls_max: int, server_key: str | None) -> None:
         """Set how many calls a gateway takes at once, and the file of its public key on the workers' machines."""

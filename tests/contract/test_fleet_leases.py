@@ -10,6 +10,7 @@ from threading import Thread
 import pytest
 
 from ledger import AccountId, BadValue, JournalBusy, JournalNewer, Ledger
+from ledger.fleet.accounts import fleet_account
 from ledger.fleet.leases import CALLS_MAX, Ended, Leases, is_possible, stop
 from ledger.fleet.slots import FAILURES_MAX
 from ledger.metrics.of_journal import JournalMetrics
@@ -176,6 +177,47 @@ def test_a_stopped_account_is_claimed_by_nobody_until_it_is_resumed(desk):
     assert desk.leases.resume(ONE)
     assert not desk.leases.resume(ONE)
     assert claimed(desk.claim("b")) == [ONE]
+
+
+@pytest.mark.parametrize("is_held", [False, True])
+def test_a_stopped_account_stays_so_when_it_is_added_again(is_held, desk):
+    desk.add([ONE, TWO])
+    desk.let_all_be_due()
+    leases = desk.claim("a") if is_held else []
+    desk.leases.stop(ONE)
+    assert desk.leases.add([fleet_account(one, OTHER_ADDRESS, "1m") for one in (ONE, TWO)]) == 1
+    desk.leases.release("a", [Ended(lease=one, is_synced=False) for one in leases])
+    desk.let_all_be_due()
+    assert claimed(desk.claim("b", grace_us=0)) == [TWO]
+    assert desk.leases.resume(ONE)
+    (lease,) = desk.claim("c", grace_us=0)
+    assert (lease.account, lease.gateway, lease.interval_us) == (ONE, OTHER_ADDRESS, 60_000_000)
+
+
+def test_an_overdue_account_that_is_added_again_stays_overdue(desk):
+    desk.add([ONE], every="1h")
+    desk.let_all_be_due()
+    desk.add([ONE], every="1h")
+    assert claimed(desk.claim("a")) == [ONE]
+    desk.add([ONE], every="24h")
+    assert desk.leases.accounts()[0].due_us == 1
+
+
+@pytest.mark.parametrize(("before", "after"), [("15s", "24h"), ("24h", "15s")])
+def test_an_account_that_is_added_again_is_due_within_the_shorter_of_both_intervals(before, after, desk):
+    desk.add([ONE], every=before)
+    now_us = time.time_ns() // 1000
+    desk.add([ONE], every=after)
+    assert desk.leases.accounts()[0].due_us <= now_us + 20_000_000
+
+
+def test_an_account_whose_interval_was_changed_while_it_was_synced_is_due_at_once(desk):
+    desk.add([ONE, TWO], every="24h")
+    desk.let_all_be_due()
+    leases = desk.claim("a")
+    desk.add([ONE], every="15s")
+    desk.leases.release("a", [Ended(lease=one) for one in leases])
+    assert claimed(desk.claim("a")) == [ONE]
 
 
 def test_stopping_waits_until_the_lease_is_given_back(desk):

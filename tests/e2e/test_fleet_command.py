@@ -118,6 +118,17 @@ def test_an_account_is_stopped_and_resumed(desk):
         assert (refused.code, f"expected {expected}, found {account}" in refused.text) == (2, True)
 
 
+def test_what_is_stopped_stays_so_when_it_is_loaded_or_added_again_and_that_is_stated(desk, tmp_path):
+    desk.add(names(2))
+    run("fleet", "stop", ONE, journal=desk.url)
+    loaded = run("fleet", "load", table(tmp_path, f"{ONE},{ADDRESS},15", f"{TWO},{ADDRESS},15"), journal=desk.url)
+    assert (loaded.code, "1 of them are stopped, and stay so" in loaded.text) == (0, True)
+    added = run("fleet", "add", ONE, "--gateway", ADDRESS, journal=desk.url)
+    assert (added.code, f"stays so until ledger fleet resume {ONE}" in added.text) == (0, True)
+    assert "stopped" not in run("fleet", "add", TWO, "--gateway", ADDRESS, journal=desk.url).text
+    assert [one["stopped"] for one in run("fleet", "list", "--json", journal=desk.url).json()] == [True, False]
+
+
 def test_a_gateway_is_given_room_and_a_key(desk, tmp_path):
     desk.add(names(9))
     key = tmp_path / "gateway.key"
