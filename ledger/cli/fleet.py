@@ -137,19 +137,24 @@ def resume(journal: str | None, account: AccountId) -> None:
 
 @fleet.command("gateway")
 @click.argument("gateway", metavar="ADDRESS")
-@click.option(
-    "--calls", type=click.IntRange(1, 1_000), default=CALLS_MAX, show_default=True, help="Calls at once, of all workers."
-)
+@click.option("--calls", type=click.IntRange(1, 1_000), help=f"Calls at once, of all workers (default: {CALLS_MAX}).")
 @click.option("--server-key", type=_FILE, metavar="FILE", help="CURVE: its public key, on the machines of the workers.")
+@click.option("--no-server-key", is_flag=True, help="The key of the settings counts again.")
 @journal_option
-def gateway(journal: str | None, gateway: str, calls: int, server_key: Path | None) -> None:
-    """Set how many calls a gateway takes at once, and where its public key is; without one that of the settings counts."""
+def gateway(journal: str | None, gateway: str, calls: int | None, server_key: Path | None, no_server_key: bool) -> None:  # noqa: FBT001
+    """Set how many calls a gateway takes at once, and where its public key is; without one that of the settings counts.
+
+    What is not given stays as it is, also while the gateway has no accounts. Workers use a new key from the next sync on; they
+    notice it by the name of its file.
+    """
     from ledger.gateway.client import checked_endpoint
 
+    if server_key is not None and no_server_key:
+        raise click.UsageError("--server-key and --no-server-key do not go together: choose one")
     endpoint = checked_endpoint(gateway, has_keys=True, allow_insecure=True)
+    path = "" if no_server_key else None if server_key is None else str(server_key.absolute())
     with open_ledger(journal) as ledger:
-        key = None if server_key is None else str(server_key.absolute())
-        Leases(ledger.journal).set_gateway(endpoint, calls_max=calls, server_key=key)
+        calls, key = Leases(ledger.journal).set_gateway(endpoint, calls_max=calls, server_key=path)
     print_line(f"{endpoint}: {calls} calls at once" + (f", key {key}" if key else ""))
 
 

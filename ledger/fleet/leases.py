@@ -98,6 +98,9 @@ _FAILED: Final = (
 _ALIVE: Final = (
     "UPDATE fleet_gateways SET failures = 0, retry_us = NULL, reason = NULL, since_us = NULL WHERE gateway = ? AND failures > 0"
 )
+#: What adds many rows waits for no row of a worker, and none waits for its rows: both would, in orders of their own. A second at
+#: most, and what is read meanwhile does not wait.
+_ALONE: Final = "LOCK TABLE fleet_gateways, fleet_leases IN EXCLUSIVE MODE"
 _ADD_GATEWAY: Final = (
     "INSERT INTO fleet_gateways (gateway, calls_max, server_key, failures) SELECT gateway, ?, NULL, 0 FROM "
     "unnest(?::text[]) AS given (gateway) ON CONFLICT (gateway) DO NOTHING"
@@ -124,12 +127,11 @@ _RESUME: Final = (
     "WHERE account_id = ? AND is_stopped = 1"
 )
 _REMOVE: Final = "DELETE FROM fleet_leases WHERE account_id = ?"
-_REMOVE_GATEWAYS: Final = (
-    "DELETE FROM fleet_gateways g WHERE NOT EXISTS (SELECT 1 FROM fleet_leases l WHERE l.gateway = g.gateway)"
-)
+#: A gateway without accounts keeps its row: its settings count again when it gets some.
 _GATEWAY: Final = (
-    "INSERT INTO fleet_gateways (gateway, calls_max, server_key, failures) VALUES (?, ?, ?, 0) ON CONFLICT (gateway) DO UPDATE "
-    "SET calls_max = excluded.calls_max, server_key = excluded.server_key"
+    "INSERT INTO fleet_gateways AS g (gateway, calls_max, server_key, failures) VALUES (?, coalesce(?, ?), nullif(?::text, ''), 0) "
+    "ON CONFLICT (gateway) DO UPDATE SET calls_max = coalesce(?, g.calls_max), "
+    "server_key = nullif(coalesce(?::text, g.server_key), '') RETURNING calls_max, server_key"
 )
 _ACCOUNTS: Final = (
     "SELECT server, login, gateway, interval_us, due_us, is_stopped, worker, synced_us FROM fleet_leases ORDER BY server, login"
@@ -141,7 +143,7 @@ _STATUS: Final = (
     f"count(*) FILTER (WHERE l.is_stopped = 0 AND (l.due_us <= ? OR l.due_us {_TOO_FAR})), "
     "count(*) FILTER (WHERE l.worker IS NOT NULL AND l.ready_us > ?), count(*) FILTER (WHERE l.is_stopped = 1), "
     "coalesce(sum(l.losses), 0)::bigint, min(l.due_us) FILTER (WHERE l.is_stopped = 0) "
-    "FROM fleet_gateways g LEFT JOIN fleet_leases l ON l.gateway = g.gateway GROUP BY g.gateway ORDER BY g.gateway"
+    "FROM fleet_gateways g JOIN fleet_leases l ON l.gateway = g.gateway GROUP BY g.gateway ORDER BY g.gateway"
 )
 _WORKERS: Final = (
     "SELECT last_worker, count(*), count(*) FILTER (WHERE worker = last_worker AND ready_us > ?), max(synced_us) "
@@ -179,17 +181,19 @@ class Ended:
 
     Attributes:
         lease: Which.
-        is_synced: Whether the sync came to an end, well or not; else the account is due at once.
+        is_done: Whether the sync came to an end, well or not; else the account is due at once.
+        is_synced: Whether the broker's answer was recorded, or agreed with what is.
         is_warm: Whether its worker still has the account in memory, and is preferred for it.
     """
 
     lease: Lease
+    is_done: bool = True
     is_synced: bool = True
     is_warm: bool = True
 
 
 class GatewayState(NamedTuple):
-    """A gateway of a fleet and its accounts. Times are the database's, in microseconds.
+    """A gateway that has accounts of a fleet. Times are the database's, in microseconds.
 
     ``due`` accounts wait for a worker, ``late`` ones have done so longer than they should; ``held`` ones are being synced;
     ``retry_us`` is when the gateway is asked again, None while it answers.
@@ -211,7 +215,7 @@ class GatewayState(NamedTuple):
 
 
 class WorkerState(NamedTuple):
-    """A worker, by the accounts that it synced last: how many, how many it syncs now, and when the last sync ended."""
+    """A worker, by the accounts that it synced last: how many, how many it syncs now, and when the last good sync ended."""
 
     worker: str
     accounts: int
@@ -228,7 +232,10 @@ class FleetState(NamedTuple):
 
 
 class AccountState(NamedTuple):
-    """An account of a fleet. Times are the database's, in microseconds; ``worker`` is whoever has its lease."""
+    """An account of a fleet. Times are the database's, in microseconds.
+
+    ``worker`` is whoever has its lease; ``synced_us`` is when the last sync ended that was a good one.
+    """
 
     account: AccountId
     gateway: str
@@ -317,7 +324,7 @@ class Leases:
         with self._engine.writing() as session:
             now_us = _now(session)
             dues = [
-                next_due_us(now_us, key, one.lease.interval_us) if one.is_synced else now_us
+                next_due_us(now_us, key, one.lease.interval_us) if one.is_done else now_us
                 for key, one in zip(keys, ended, strict=True)
             ]
             synced = [now_us if one.is_synced else None for one in ended]
@@ -360,6 +367,7 @@ class Leases:
         """
         keys = [account_key(one.account) for one in accounts]
         with self._engine.writing() as session:
+            session.execute(_ALONE)
             now_us = _now(session)
             session.execute(_ADD_GATEWAY, CALLS_MAX, sorted({one.gateway for one in accounts}))
             session.execute(
@@ -367,20 +375,29 @@ class Leases:
                 [one.gateway for one in accounts], [one.interval_us for one in accounts],
                 [next_due_us(now_us, key, one.interval_us) for key, one in zip(keys, accounts, strict=True)],
             )  # fmt: skip
-            session.execute(_REMOVE_GATEWAYS)
             return int(session.query(_STOPPED, keys)[0][0])
 
-    def set_gateway(self, gateway: str, *, calls_max: int, server_key: str | None) -> None:
-        """Set how many calls a gateway takes at once, and the file of its public key on the workers' machines."""
+    def set_gateway(
+        self, gateway: str, *, calls_max: int | None = None, server_key: str | None = None
+    ) -> tuple[int, str | None]:
+        """Set how many calls a gateway takes at once, and the file of its public key on the workers' machines.
+
+        Args:
+            gateway: Which; it need not have accounts yet.
+            calls_max: None: as before, or the usual number.
+            server_key: None: as before; empty: none of its own.
+
+        Returns:
+            Both as they are now.
+        """
         with self._engine.writing() as session:
-            session.execute(_GATEWAY, gateway, calls_max, server_key)
+            (row,) = session.query(_GATEWAY, gateway, calls_max, CALLS_MAX, server_key, calls_max, server_key)
+        return row[0], row[1]
 
     def remove(self, account: AccountId) -> bool:
         """Let an account no longer be synced; return whether it was. A sync that is under way ends by itself."""
         with self._engine.writing() as session:
-            was_there = session.execute(_REMOVE, account_key(account)) > 0
-            session.execute(_REMOVE_GATEWAYS)
-        return was_there
+            return session.execute(_REMOVE, account_key(account)) > 0
 
     def resume(self, account: AccountId) -> bool:
         """Let an account be synced again that was stopped, at once; return whether it was stopped."""

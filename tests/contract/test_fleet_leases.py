@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from threading import Thread
+from threading import Lock, Thread
 
 import pytest
 
@@ -62,14 +62,14 @@ def test_a_lease_that_is_given_back_is_due_within_the_interval(desk):
 def test_what_was_not_synced_is_due_at_once(desk):
     desk.add([ONE], every="1h")
     desk.let_all_be_due()
-    desk.leases.release("a", [Ended(lease=one, is_synced=False) for one in desk.claim("a")])
+    desk.leases.release("a", [Ended(lease=one, is_done=False, is_synced=False) for one in desk.claim("a")])
     assert claimed(desk.claim("b", grace_us=0)) == [ONE]
 
 
 def test_a_worker_is_preferred_for_what_it_synced_last(desk):
     desk.add([ONE])
     desk.let_all_be_due()
-    desk.leases.release("a", [Ended(lease=one, is_synced=False) for one in desk.claim("a")])
+    desk.leases.release("a", [Ended(lease=one, is_done=False, is_synced=False) for one in desk.claim("a")])
     assert desk.claim("b") == []
     assert claimed(desk.claim("a")) == [ONE]
 
@@ -79,7 +79,7 @@ def test_another_worker_gets_what_nobody_has_in_memory(how, desk):
     desk.add([ONE])
     desk.let_all_be_due()
     (lease,) = desk.claim("a")
-    desk.leases.release("a", [Ended(lease=lease, is_synced=False, is_warm=how != "not warm")])
+    desk.leases.release("a", [Ended(lease=lease, is_done=False, is_synced=False, is_warm=how != "not warm")])
     if how == "evicted":
         desk.leases.forget("a", [ONE])
     if how == "worker left":
@@ -186,7 +186,7 @@ def test_a_stopped_account_stays_so_when_it_is_added_again(is_held, desk):
     leases = desk.claim("a") if is_held else []
     desk.leases.stop(ONE)
     assert desk.leases.add([fleet_account(one, OTHER_ADDRESS, "1m") for one in (ONE, TWO)]) == 1
-    desk.leases.release("a", [Ended(lease=one, is_synced=False) for one in leases])
+    desk.leases.release("a", [Ended(lease=one, is_done=False, is_synced=False) for one in leases])
     desk.let_all_be_due()
     assert claimed(desk.claim("b", grace_us=0)) == [TWO]
     assert desk.leases.resume(ONE)
@@ -242,7 +242,7 @@ def test_a_lease_that_is_given_back_after_its_account_was_stopped_goes_to_nobody
     desk.let_all_be_due()
     (lease,) = desk.claim("a")
     assert desk.leases.stop(ONE) > 0
-    desk.leases.release("a", [Ended(lease=lease, is_synced=False)])
+    desk.leases.release("a", [Ended(lease=lease, is_done=False, is_synced=False)])
     assert desk.claim("b", grace_us=0) == []
 
 
@@ -327,6 +327,52 @@ def test_what_was_stopped_stays_so_where_the_clock_of_the_database_went_back(des
     assert (state.due, state.late, state.stopped) == (0, 0, 1)
     assert desk.leases.bring_forward(lease_us=LEASE_US) == 0
     assert desk.claim("a") == []
+
+
+def test_the_settings_of_a_gateway_outlast_its_accounts(desk):
+    desk.leases.set_gateway(ADDRESS, calls_max=1, server_key="/keys/a.key")
+    desk.add(names(3))
+    desk.add(names(3), OTHER_ADDRESS)
+    assert [one.gateway for one in desk.leases.state(late_us=0).gateways] == [OTHER_ADDRESS]
+    for one in names(3):
+        desk.leases.remove(one)
+    assert desk.leases.state(late_us=0).gateways == []
+    desk.add(names(3))
+    desk.let_all_be_due()
+    assert [one.server_key for one in desk.claim("a")] == ["/keys/a.key"]
+
+
+def test_what_is_not_set_of_a_gateway_stays_as_it_is(desk):
+    assert desk.leases.set_gateway(ADDRESS) == (CALLS_MAX, None)
+    assert desk.leases.set_gateway(ADDRESS, server_key="/keys/a.key") == (CALLS_MAX, "/keys/a.key")
+    assert desk.leases.set_gateway(ADDRESS, calls_max=8) == (8, "/keys/a.key")
+    assert desk.leases.set_gateway(ADDRESS, server_key="/keys/b.key") == (8, "/keys/b.key")
+    assert desk.leases.set_gateway(ADDRESS, server_key="") == (8, None)
+    assert desk.leases.set_gateway(OTHER_ADDRESS, server_key="") == (CALLS_MAX, None)
+
+
+def test_accounts_of_a_gateway_are_added_and_removed_at_once_while_others_are_synced(desk):
+    many, one_at_a_time = names(40), Lock()
+    desk.leases.set_gateway(ADDRESS, calls_max=40)
+
+    def change(turned):
+        for _ in range(20):
+            desk.add(many[::-1] if turned else many)
+            for one in many[:2]:
+                desk.leases.remove(one)
+
+    def sync(worker):
+        for _ in range(40):
+            with one_at_a_time:
+                desk.let_all_be_due()
+            leases = desk.claim(worker, grace_us=0)
+            desk.leases.renew(worker, leases, lease_us=LEASE_US)
+            desk.leases.release(worker, [Ended(lease=one) for one in leases])
+
+    with ThreadPoolExecutor(4) as threads:
+        work = [threads.submit(change, False), threads.submit(change, True), *(threads.submit(sync, one) for one in "ab")]
+        assert [one.result() for one in work] == [None] * 4
+    assert {one.account for one in desk.leases.accounts()} >= {*many[2:]}
 
 
 def test_a_removed_account_is_claimed_no_more(desk):

@@ -138,6 +138,15 @@ def test_a_gateway_is_given_room_and_a_key(desk, tmp_path):
     assert desk.leases.state(late_us=0).gateways[0].held == 9
 
 
+def test_a_gateway_keeps_what_is_not_given(desk, tmp_path):
+    key = tmp_path / "gateway.key"
+    assert run("fleet", "gateway", ADDRESS, "--server-key", str(key), journal=desk.url).text.endswith(f"4 calls at once, key {key}\n")
+    assert run("fleet", "gateway", ADDRESS, "--calls", "8", journal=desk.url).text.endswith(f"8 calls at once, key {key}\n")
+    assert run("fleet", "gateway", ADDRESS, "--no-server-key", journal=desk.url).text.endswith("8 calls at once\n")
+    both = run("fleet", "gateway", ADDRESS, "--no-server-key", "--server-key", str(key), journal=desk.url)
+    assert (both.code, "choose one" in both.text) == (2, True)
+
+
 def test_a_journal_in_sqlite_is_refused_with_the_way_out(tmp_path):
     url = new_url("sqlite", tmp_path)
     for words in (("fleet", "status"), ("sync", "--fleet"), ("sync", "--fleet", "--workers", "2")):

@@ -13,11 +13,13 @@ from ledger import AccountId, Ledger
 from ledger.fleet.accounts import fleet_account
 from ledger.fleet.connect import Connector
 from ledger.fleet.leases import Lease, Leases
+from ledger.fleet.worker import Connect, FleetSettings, Worker
 from ledger.gateway.pool import Pools
 from ledger.gateway.server import Call
 from ledger.gateway_settings import SyncSettings
 from ledger.protocol.messages import GetPositions
 from ledger.reconcile.policy import ReconcilePolicy
+from ledger.systemd import SystemdNotifier
 from ledger.values import INT64_MAX
 from tests.support.journals import new_postgres_url
 from tools.testkit.fleet import FIRST_LOGIN, SERVER, Gateway
@@ -129,10 +131,29 @@ def _setter(ready: Event) -> Callable[[str], object]:
 
 
 @contextmanager
-def connecting(ledger: Ledger) -> Iterator[Connector]:
-    """Make reconcilers as a worker has them."""
+def working(desk: Desk, connect: Connect, *, lease_sec: float = 60) -> Iterator[list[tuple[str, dict[str, object]]]]:
+    """Have a worker in a thread of this process; yields what it logs, as event and fields."""
+    logged: list[tuple[str, dict[str, object]]] = []
+
+    def log(_: str, event: str, **fields: object) -> None:
+        logged.append((event, fields))
+
+    settings = FleetSettings(lease_sec=lease_sec, grace_sec=0, poll_sec=0.02, threads=2)
+    worker, stopping = Worker(desk.ledger, connect, settings=settings, log=log, notifier=SystemdNotifier()), Event()
+    thread = Thread(target=worker.run, args=(stopping,))
+    thread.start()
+    try:
+        yield logged
+    finally:
+        stopping.set()
+        thread.join()
+
+
+@contextmanager
+def connecting(ledger: Ledger, **gateway: object) -> Iterator[Connector]:
+    """Make reconcilers as a worker has them, by the settings of ``[gateway]`` that are given."""
     pools = Pools()
     try:
-        yield Connector(ledger, {}, SyncSettings(policy=POLICY), pools)
+        yield Connector(ledger, gateway, SyncSettings(policy=POLICY), pools)
     finally:
         pools.close()
