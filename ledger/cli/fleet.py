@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-import signal
 from collections.abc import Callable
 from pathlib import Path
-from threading import Event
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -15,6 +13,7 @@ from ledger.cli import fleet_archive
 from ledger.cli.csv_output import csv_option, print_csv, require_one_format
 from ledger.cli.options import ACCOUNT_NAME, configuration, journal_option, journal_url, json_option, open_ledger
 from ledger.cli.output import print_json, print_line, print_table, warn
+from ledger.cli.signals import stopping_event
 from ledger.clock import SECOND_US, utc_text_us
 from ledger.errors import BadValue
 from ledger.fleet.accounts import fleet_account, read_csv
@@ -25,6 +24,8 @@ from ledger.json_views import name_json
 from ledger.safety import age_text
 
 if TYPE_CHECKING:
+    from threading import Event
+
     from ledger.clock import ClockRule
     from ledger.fleet.worker import Log
     from ledger.gateway_settings import SyncSettings
@@ -70,9 +71,9 @@ def add(journal: str | None, account: AccountId, gateway: str, every: str | None
     """Let an account be synced by the workers, or change how it is. One that is stopped stays so."""
     one = fleet_account(account, gateway, every)
     with open_ledger(journal) as ledger:
-        is_stopped = Leases(ledger.journal).add([one]) > 0
+        added = Leases(ledger.journal).add([one])
     print_line(f"{account}: synced every {one.interval_us / SECOND_US:g} s by {one.gateway}")
-    if is_stopped:
+    if added.stopped:
         warn(f"{account} is stopped, and stays so until ledger fleet resume {account}")
 
 
@@ -83,19 +84,18 @@ def add(journal: str | None, account: AccountId, gateway: str, every: str | None
 def load(journal: str | None, file: Path, replace: bool) -> None:  # noqa: FBT001
     """Let all accounts of a CSV file be synced: columns account, gateway and every_sec, as ledger fleet list --csv has them.
 
-    Nothing is changed where one line cannot be read.
+    Nothing is changed where one line cannot be read, and all at once else.
     """
     found = read_csv(file)
+    if replace and not found:
+        raise BadValue(
+            f"{file}: expected the accounts that stay, found none; nothing was changed. To remove the last: ledger fleet remove"
+        )
     with open_ledger(journal) as ledger:
-        leases = Leases(ledger.journal)
-        stopped = leases.add(found)
-        named = {one.account for one in found}
-        others = [one.account for one in leases.accounts() if one.account not in named] if replace else []
-        for one in others:
-            leases.remove(one)
-    print_line(f"{len(found)} accounts are synced" + (f", {len(others)} no longer" if replace else ""))
-    if stopped:
-        warn(f"{stopped} of them are stopped, and stay so until ledger fleet resume; ledger fleet list shows which")
+        added = Leases(ledger.journal).add(found, remove_others=replace)
+    print_line(f"{len(found)} accounts are synced" + (f", {added.removed} no longer" if replace else ""))
+    if added.stopped:
+        warn(f"{added.stopped} of them are stopped, and stay so until ledger fleet resume; ledger fleet list shows which")
 
 
 @fleet.command("remove")
@@ -326,10 +326,7 @@ def run_workers(
     """
     from ledger.systemd import SystemdNotifier
 
-    stopping = Event()
-    for name in ("SIGINT", "SIGTERM", "SIGBREAK"):
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), lambda *_: stopping.set())
+    stopping = stopping_event(is_ended_by_hangup=True)
     if count > 1:
         return _run_several(journal, count, sync.clock, gateway, log, stopping)
     from ledger.fleet.connect import Connector

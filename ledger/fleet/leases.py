@@ -98,8 +98,8 @@ _FAILED: Final = (
 _ALIVE: Final = (
     "UPDATE fleet_gateways SET failures = 0, retry_us = NULL, reason = NULL, since_us = NULL WHERE gateway = ? AND failures > 0"
 )
-#: What adds many rows waits for no row of a worker, and none waits for its rows: both would, in orders of their own. A second at
-#: most, and what is read meanwhile does not wait.
+#: What adds many rows waits for no row of a worker, and none waits for its rows: both would, in orders of their own. What is
+#: read meanwhile does not wait.
 _ALONE: Final = "LOCK TABLE fleet_gateways, fleet_leases IN EXCLUSIVE MODE"
 _ADD_GATEWAY: Final = (
     "INSERT INTO fleet_gateways (gateway, calls_max, server_key, failures) SELECT gateway, ?, NULL, 0 FROM "
@@ -127,11 +127,15 @@ _RESUME: Final = (
     "WHERE account_id = ? AND is_stopped = 1"
 )
 _REMOVE: Final = "DELETE FROM fleet_leases WHERE account_id = ?"
+_REMOVE_OTHERS: Final = (
+    "DELETE FROM fleet_leases l WHERE NOT EXISTS (SELECT 1 FROM unnest(?::bigint[]) AS given (account_id) "
+    "WHERE given.account_id = l.account_id)"
+)
 #: A gateway without accounts keeps its row: its settings count again when it gets some.
 _GATEWAY: Final = (
-    "INSERT INTO fleet_gateways AS g (gateway, calls_max, server_key, failures) VALUES (?, coalesce(?, ?), nullif(?::text, ''), 0) "
-    "ON CONFLICT (gateway) DO UPDATE SET calls_max = coalesce(?, g.calls_max), "
-    "server_key = nullif(coalesce(?::text, g.server_key), '') RETURNING calls_max, server_key"
+    "INSERT INTO fleet_gateways AS g (gateway, calls_max, server_key, failures) "
+    "VALUES (?, coalesce(?, ?), nullif(?::text, ''), 0) ON CONFLICT (gateway) DO UPDATE SET calls_max "
+    "= coalesce(?, g.calls_max), server_key = nullif(coalesce(?::text, g.server_key), '') RETURNING calls_max, server_key"
 )
 _ACCOUNTS: Final = (
     "SELECT server, login, gateway, interval_us, due_us, is_stopped, worker, synced_us FROM fleet_leases ORDER BY server, login"
@@ -158,6 +162,16 @@ class FleetAccount:
     account: AccountId
     gateway: str
     interval_us: int
+
+
+class Added(NamedTuple):
+    """What adding accounts did besides.
+
+    ``stopped`` of them are stopped, and stay so until ``resume``; ``removed`` others are no longer synced.
+    """
+
+    stopped: int
+    removed: int
 
 
 class Lease(NamedTuple):
@@ -247,8 +261,12 @@ class AccountState(NamedTuple):
 
 
 def is_possible(journal: Journal) -> TypeGuard[SqlJournal]:
-    """Return whether a journal can have a fleet: only one in Postgres can."""
-    return isinstance(journal, SqlJournal) and journal.engine.is_postgres
+    """Return whether a journal can have a fleet: only one in Postgres can.
+
+    Raises:
+        BadValue: There are several journals, and none is named.
+    """
+    return journal.file() is None and isinstance(journal, SqlJournal) and journal.engine.is_postgres
 
 
 class Leases:
@@ -359,11 +377,12 @@ class Leases:
 
     # ---- what people do
 
-    def add(self, accounts: Sequence[FleetAccount]) -> int:
+    def add(self, accounts: Sequence[FleetAccount], *, remove_others: bool = False) -> Added:
         """Let accounts be synced, or change how they are. Their first syncs are spread over their interval.
 
-        Returns:
-            How many of them were stopped, and stay so until ``resume``.
+        Args:
+            accounts: Which.
+            remove_others: Let all others no longer be synced, at the same moment.
         """
         keys = [account_key(one.account) for one in accounts]
         with self._engine.writing() as session:
@@ -375,7 +394,8 @@ class Leases:
                 [one.gateway for one in accounts], [one.interval_us for one in accounts],
                 [next_due_us(now_us, key, one.interval_us) for key, one in zip(keys, accounts, strict=True)],
             )  # fmt: skip
-            return int(session.query(_STOPPED, keys)[0][0])
+            removed = session.execute(_REMOVE_OTHERS, keys) if remove_others else 0
+            return Added(stopped=session.query(_STOPPED, keys)[0][0], removed=removed)
 
     def set_gateway(
         self, gateway: str, *, calls_max: int | None = None, server_key: str | None = None

@@ -9,9 +9,9 @@ from threading import Lock, Thread
 
 import pytest
 
-from ledger import AccountId, BadValue, JournalBusy, JournalNewer, Ledger
+from ledger import AccountId, BadValue, JournalBusy, JournalError, JournalNewer, Ledger
 from ledger.fleet.accounts import fleet_account
-from ledger.fleet.leases import CALLS_MAX, Ended, Leases, is_possible, stop
+from ledger.fleet.leases import CALLS_MAX, Ended, FleetAccount, Leases, is_possible, stop
 from ledger.fleet.slots import FAILURES_MAX
 from ledger.metrics.of_journal import JournalMetrics
 from ledger.metrics.textfile import exposition
@@ -185,7 +185,7 @@ def test_a_stopped_account_stays_so_when_it_is_added_again(is_held, desk):
     desk.let_all_be_due()
     leases = desk.claim("a") if is_held else []
     desk.leases.stop(ONE)
-    assert desk.leases.add([fleet_account(one, OTHER_ADDRESS, "1m") for one in (ONE, TWO)]) == 1
+    assert desk.leases.add([fleet_account(one, OTHER_ADDRESS, "1m") for one in (ONE, TWO)]) == (1, 0)
     desk.leases.release("a", [Ended(lease=one, is_done=False, is_synced=False) for one in leases])
     desk.let_all_be_due()
     assert claimed(desk.claim("b", grace_us=0)) == [TWO]
@@ -327,6 +327,15 @@ def test_what_was_stopped_stays_so_where_the_clock_of_the_database_went_back(des
     assert (state.due, state.late, state.stopped) == (0, 0, 1)
     assert desk.leases.bring_forward(lease_us=LEASE_US) == 0
     assert desk.claim("a") == []
+
+
+def test_others_are_removed_together_with_what_is_added_or_nothing_changes(desk):
+    desk.add([ONE])
+    with pytest.raises(JournalError):
+        desk.leases.add([FleetAccount(account=TWO, gateway=ADDRESS, interval_us=2**63)], remove_others=True)
+    assert [one.account for one in desk.leases.accounts()] == [ONE]
+    assert desk.leases.add([fleet_account(TWO, ADDRESS, None)], remove_others=True) == (0, 1)
+    assert [one.account for one in desk.leases.accounts()] == [TWO]
 
 
 def test_the_settings_of_a_gateway_outlast_its_accounts(desk):

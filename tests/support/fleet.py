@@ -135,8 +135,8 @@ def working(desk: Desk, connect: Connect, *, lease_sec: float = 60) -> Iterator[
     """Have a worker in a thread of this process; yields what it logs, as event and fields."""
     logged: list[tuple[str, dict[str, object]]] = []
 
-    def log(_: str, event: str, **fields: object) -> None:
-        logged.append((event, fields))
+    def log(level: str, event: str, **fields: object) -> None:
+        logged.append((event, fields | {"level": level}))
 
     settings = FleetSettings(lease_sec=lease_sec, grace_sec=0, poll_sec=0.02, threads=2)
     worker, stopping = Worker(desk.ledger, connect, settings=settings, log=log, notifier=SystemdNotifier()), Event()
