@@ -208,6 +208,14 @@ def test_a_worker_goes_on_after_the_clock_of_the_database_went_back(desk, start)
         assert worker.end() == 0
 
 
+@pytest.mark.parametrize(("accounts", "gateways"), [(30, 1), (2, 3), (31, 3), (0, 3), (30, 0)])
+def test_a_simulation_is_refused_that_would_not_be_what_its_report_states(accounts, gateways):
+    with pytest.raises(ValueError, match=f"found {gateways if gateways < 2 else accounts}"):
+        Plan(accounts=accounts, gateways=gateways, interval_sec=3, minutes=0.1)
+    if gateways == 1:
+        assert Plan(accounts=accounts, gateways=gateways, interval_sec=3, minutes=0.1, stop_gateway=False)
+
+
 def test_workers_killed_a_gateway_stopped_and_postgres_killed_lose_and_double_nothing(tmp_path):
     plan = Plan(
         accounts=30, gateways=3, interval_sec=3, minutes=0.1, lease_sec=2, machines=2, workers=1, threads=4,
