@@ -177,8 +177,8 @@ def test_a_worker_that_is_ended_finishes_what_is_under_way_and_gives_everything_
         (found,) = desk.leases.accounts()
         assert found.worker is None
         assert found.synced_us is not None
-        assert desk.claim("another", grace_us=0) or found.due_us > found.synced_us
         assert desk.leases.state(late_us=0).workers == []
+        assert desk.claim("another", grace_us=0) or found.due_us > found.synced_us
         assert worker.logged("stopped")
         check_books(desk, gateway)
 
