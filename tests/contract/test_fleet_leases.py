@@ -295,7 +295,7 @@ def test_accounts_are_late_and_then_claimed_where_the_clock_of_the_database_went
     assert desk.claim("b") == []
     assert desk.leases.bring_forward(lease_us=LEASE_US) == 2
     assert {*claimed(desk.claim("b")), held.account} == {ONE, TWO}
-    assert desk.leases.renew("a", [held], lease_us=LEASE_US) == {held.account}  # its worker lives, and keeps it
+    assert desk.leases.renew("a", [held], lease_us=LEASE_US) == {held.account}  # its worker is there, and keeps it
 
 
 def test_a_dead_workers_lease_lapses_where_the_clock_of_the_database_went_back(desk):
