@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import logging
-import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from threading import Event
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -19,6 +17,7 @@ from ledger.alerts.survey import Survey
 from ledger.alerts.trial import send_tests, tried_json
 from ledger.cli.options import configuration, configuration_note, journal_option, json_option, open_ledger
 from ledger.cli.output import print_json, print_line, print_table, warn
+from ledger.cli.signals import stopping_event
 from ledger.cli.streams import OutputClosed, complain, library_log
 from ledger.clock import utc_text_us
 from ledger.errors import BadValue
@@ -30,7 +29,6 @@ if TYPE_CHECKING:
     from ledger.alert_settings import AlertSettings
 
 _UNDELIVERED: Final = 3
-_STOPPING: Final = ("SIGINT", "SIGTERM", "SIGBREAK")  # the last is Windows'
 _FINISH_SEC: Final = 30.0
 _ONCE_SEC: Final = 600.0
 
@@ -178,10 +176,7 @@ class _Lines(Log):
 
 def _watch(ledger: Ledger, settings: AlertSettings, address: str | None) -> int:
     """Notify until a signal comes; the notices that are under way then are finished."""
-    stopping, log, notifier = Event(), _Lines(), SystemdNotifier()
-    for name in _STOPPING:
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), lambda *_: stopping.set())
+    stopping, log, notifier = stopping_event(), _Lines(), SystemdNotifier()
     if (handler := library_log()) is not None:
         handler.emit = log.record  # type: ignore[method-assign]
     for channel in settings.channels.values():

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import signal
 import time
-from threading import Event
 from typing import TYPE_CHECKING, Final
 
 import click
 
 from ledger.cli.options import account_option, accounts_of, journal_option, json_option, open_ledger
 from ledger.cli.output import print_json, print_line, print_table, warn
+from ledger.cli.signals import stopping_event
 from ledger.derived import Derived, FollowerRow, keep_up
 from ledger.errors import BadValue, LedgerError
 from ledger.json_views import Json, name_json
@@ -18,8 +17,6 @@ from ledger.json_views import Json, name_json
 if TYPE_CHECKING:
     from ledger.service import Account
     from ledger.values import AccountId
-
-_STOPPING: Final = ("SIGINT", "SIGTERM", "SIGBREAK")
 
 
 @click.command("derive", short_help="Bring the tables that answers are read from up to date.")
@@ -60,11 +57,7 @@ def derive(
         raise BadValue("--watch is for all accounts: leave --account out")
     with open_ledger(journal) as ledger:
         if watch:
-            stopping = Event()
-            for name in _STOPPING:
-                if hasattr(signal, name):
-                    signal.signal(getattr(signal, name), lambda *_: stopping.set())
-            keep_up(ledger, stopping, done=lambda name, row: _note(name, row, as_json=as_json))
+            keep_up(ledger, stopping_event(), done=lambda name, row: _note(name, row, as_json=as_json))
             return
         found = accounts_of(ledger, account)
         if drop:

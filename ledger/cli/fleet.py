@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-import signal
 from collections.abc import Callable
 from pathlib import Path
-from threading import Event
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -15,6 +13,7 @@ from ledger.cli import fleet_archive
 from ledger.cli.csv_output import csv_option, print_csv, require_one_format
 from ledger.cli.options import ACCOUNT_NAME, configuration, journal_option, journal_url, json_option, open_ledger
 from ledger.cli.output import print_json, print_line, print_table, warn
+from ledger.cli.signals import stopping_event
 from ledger.clock import SECOND_US, utc_text_us
 from ledger.errors import BadValue
 from ledger.fleet.accounts import fleet_account, read_csv
@@ -25,6 +24,8 @@ from ledger.json_views import name_json
 from ledger.safety import age_text
 
 if TYPE_CHECKING:
+    from threading import Event
+
     from ledger.clock import ClockRule
     from ledger.fleet.worker import Log
     from ledger.gateway_settings import SyncSettings
@@ -67,11 +68,13 @@ for _command in (fleet_archive.replay, fleet_archive.report, fleet_archive.break
 @click.option("--every", metavar="SPAN", help="How often: 15s, 2m (default: 15s).")
 @journal_option
 def add(journal: str | None, account: AccountId, gateway: str, every: str | None) -> None:
-    """Let an account be synced by the workers, or change how it is."""
+    """Let an account be synced by the workers, or change how it is. One that is stopped stays so."""
     one = fleet_account(account, gateway, every)
     with open_ledger(journal) as ledger:
-        Leases(ledger.journal).add([one])
+        added = Leases(ledger.journal).add([one])
     print_line(f"{account}: synced every {one.interval_us / SECOND_US:g} s by {one.gateway}")
+    if added.stopped:
+        warn(f"{account} is stopped, and stays so until ledger fleet resume {account}")
 
 
 @fleet.command("load")
@@ -81,17 +84,18 @@ def add(journal: str | None, account: AccountId, gateway: str, every: str | None
 def load(journal: str | None, file: Path, replace: bool) -> None:  # noqa: FBT001
     """Let all accounts of a CSV file be synced: columns account, gateway and every_sec, as ledger fleet list --csv has them.
 
-    Nothing is changed where one line cannot be read.
+    Nothing is changed where one line cannot be read, and all at once else.
     """
     found = read_csv(file)
+    if replace and not found:
+        raise BadValue(
+            f"{file}: expected the accounts that stay, found none; nothing was changed. To remove the last: ledger fleet remove"
+        )
     with open_ledger(journal) as ledger:
-        leases = Leases(ledger.journal)
-        leases.add(found)
-        named = {one.account for one in found}
-        others = [one.account for one in leases.accounts() if one.account not in named] if replace else []
-        for one in others:
-            leases.remove(one)
-    print_line(f"{len(found)} accounts are synced" + (f", {len(others)} no longer" if replace else ""))
+        added = Leases(ledger.journal).add(found, remove_others=replace)
+    print_line(f"{len(found)} accounts are synced" + (f", {added.removed} no longer" if replace else ""))
+    if added.stopped:
+        warn(f"{added.stopped} of them are stopped, and stay so until ledger fleet resume; ledger fleet list shows which")
 
 
 @fleet.command("remove")
@@ -133,19 +137,24 @@ def resume(journal: str | None, account: AccountId) -> None:
 
 @fleet.command("gateway")
 @click.argument("gateway", metavar="ADDRESS")
-@click.option(
-    "--calls", type=click.IntRange(1, 1_000), default=CALLS_MAX, show_default=True, help="Calls at once, of all workers."
-)
+@click.option("--calls", type=click.IntRange(1, 1_000), help=f"Calls at once, of all workers (default: {CALLS_MAX}).")
 @click.option("--server-key", type=_FILE, metavar="FILE", help="CURVE: its public key, on the machines of the workers.")
+@click.option("--no-server-key", is_flag=True, help="The key of the settings counts again.")
 @journal_option
-def gateway(journal: str | None, gateway: str, calls: int, server_key: Path | None) -> None:
-    """Set how many calls a gateway takes at once, and where its public key is; without one that of the settings counts."""
+def gateway(journal: str | None, gateway: str, calls: int | None, server_key: Path | None, no_server_key: bool) -> None:  # noqa: FBT001
+    """Set how many calls a gateway takes at once, and where its public key is; without one that of the settings counts.
+
+    What is not given stays as it is, also while the gateway has no accounts. Workers use a new key from the next sync on; they
+    notice it by the name of its file.
+    """
     from ledger.gateway.client import checked_endpoint
 
+    if server_key is not None and no_server_key:
+        raise click.UsageError("--server-key and --no-server-key do not go together: choose one")
     endpoint = checked_endpoint(gateway, has_keys=True, allow_insecure=True)
+    path = "" if no_server_key else None if server_key is None else str(server_key.absolute())
     with open_ledger(journal) as ledger:
-        key = None if server_key is None else str(server_key.absolute())
-        Leases(ledger.journal).set_gateway(endpoint, calls_max=calls, server_key=key)
+        calls, key = Leases(ledger.journal).set_gateway(endpoint, calls_max=calls, server_key=path)
     print_line(f"{endpoint}: {calls} calls at once" + (f", key {key}" if key else ""))
 
 
@@ -317,10 +326,7 @@ def run_workers(
     """
     from ledger.systemd import SystemdNotifier
 
-    stopping = Event()
-    for name in ("SIGINT", "SIGTERM", "SIGBREAK"):
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), lambda *_: stopping.set())
+    stopping = stopping_event(is_ended_by_hangup=True)
     if count > 1:
         return _run_several(journal, count, sync.clock, gateway, log, stopping)
     from ledger.fleet.connect import Connector

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from threading import Event
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from ledger.cli.chosen import chosen
 from ledger.cli.options import configuration, journal_option, open_ledger
+from ledger.cli.signals import stopping_event
 from ledger.cli.streams import complain, print_text
 
 if TYPE_CHECKING:  # prometheus_client belongs to an extra
@@ -22,7 +21,6 @@ if TYPE_CHECKING:  # prometheus_client belongs to an extra
     from ledger.service import Account, Ledger
     from ledger.values import AccountId
 
-_STOPPING: Final = ("SIGINT", "SIGTERM", "SIGBREAK")
 _TEXTFILE_HELP: Final = "Leave metrics in this file (*.prom), for the textfile collector of Prometheus' node exporter."
 
 textfile_option: Final = click.option(
@@ -54,10 +52,7 @@ def metrics(journal: str | None, listen: str | None) -> None:
             return
         from ledger.metrics.server import MetricsServer
 
-        stopping = Event()
-        for name in _STOPPING:
-            if hasattr(signal, name):
-                signal.signal(getattr(signal, name), lambda *_: stopping.set())
+        stopping = stopping_event()
         with MetricsServer(listen, [of_journal], log=complain) as server:
             complain(f"metrics are at {server.url}")
             while not stopping.wait(1):

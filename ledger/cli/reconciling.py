@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import signal
 import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -33,6 +32,7 @@ from ledger.cli.health import HealthFile
 from ledger.cli.metrics import DaemonMetrics, leave_synced, text_file
 from ledger.cli.options import configuration, configuration_note, open_ledger
 from ledger.cli.output import one_or_list, print_json, print_line, print_table, warn
+from ledger.cli.signals import hangup_event, stopping_event
 from ledger.cli.streams import OutputClosed, complain, library_log
 from ledger.clock import ClockRule, utc_text_us
 from ledger.daemon import Daemon, End, Job
@@ -48,7 +48,6 @@ from ledger.values import AccountId
 _EXITS: Final = {SyncStatus.SUCCESS: 0, SyncStatus.PARTIAL: 1, SyncStatus.DEGRADED: 3, SyncStatus.FAILED: 3}
 _UNAVAILABLE: Final = 3
 _DERIVE_AGAIN_SEC: Final = 30.0
-_STOPPING: Final = ("SIGINT", "SIGTERM", "SIGBREAK")  # the last is Windows': Ctrl-Break, or the window is closed
 
 
 def run_sync(
@@ -352,12 +351,7 @@ class _Beside:
 
 def _watch(ledger: Ledger, read_jobs: Callable[[], list[Job]], file: HealthFile | None, served: DaemonMetrics | None) -> int:
     """Sync until a signal comes; whatever is under way is finished first. SIGHUP has the settings read anew."""
-    stopping, hangups = Event(), Event()
-    for name in _STOPPING:
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), lambda *_: stopping.set())
-    if hasattr(signal, "SIGHUP"):  # not on Windows
-        signal.signal(signal.SIGHUP, lambda *_: hangups.set())
+    stopping, hangups = stopping_event(), hangup_event()
     notifier, log = SystemdNotifier(), _Log()
     _log_library(log)
     fresh = read_jobs()

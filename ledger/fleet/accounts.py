@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from ledger.clock import SECOND_US
 from ledger.errors import BadValue
@@ -61,15 +61,25 @@ def read_csv(path: Path) -> list[FleetAccount]:
 def _accounts(lines: Iterable[str], path: Path) -> Iterator[FleetAccount]:
     rows = csv.DictReader(lines)
     found = tuple(rows.fieldnames or ())
-    if not {"account", "gateway"} <= set(found) <= set(COLUMNS):
-        raise BadValue(f"{path}: expected the columns {', '.join(COLUMNS)}, found {visible(', '.join(found)) or 'none'}")
+    if not {"account", "gateway"} <= set(found) <= set(COLUMNS) or len(set(found)) < len(found):
+        raise BadValue(
+            f"{path}: expected the columns {', '.join(COLUMNS)}, each once, found {visible(', '.join(found)) or 'none'}"
+        )
     seen: dict[AccountId, int] = {}
     for row in rows:
         try:
-            one = fleet_account(AccountId.parse(row["account"] or ""), row["gateway"] or "", row.get("every_sec"))
+            _require_values(row, len(found))
+            one = fleet_account(AccountId.parse(row["account"]), row["gateway"], row.get("every_sec"))
         except BadValue as error:
             raise BadValue(f"{path}, line {rows.line_num}: {error}") from None
         if one.account in seen:
             raise BadValue(f"{path}, line {rows.line_num}: {one.account} is in line {seen[one.account]} already")
         seen[one.account] = rows.line_num
         yield one
+
+
+def _require_values(row: Mapping[str | Any, Any], expected: int) -> None:
+    """Refuse a row with more or fewer values than columns: the more are a list under None, a column without one has None."""
+    found = sum(value is not None for name, value in row.items() if name is not None) + len(row.get(None) or ())
+    if found != expected:
+        raise BadValue(f"expected {expected} values, as many as there are columns, found {found}")

@@ -6,6 +6,9 @@ clock matters. ``epoch`` counts the leases of an account: what a worker reports 
 
 A lease saves work; it protects nothing. What a sync decided is appended with the version that it rests on, and that refuses
 whoever was overtaken.
+
+The database's clock may go back: a server that takes over is behind, or its clock is set. Every moment here is too far ahead
+then; ``Leases.bring_forward`` finds them by how far ahead a moment can be at all.
 """
 
 from __future__ import annotations
@@ -18,7 +21,7 @@ from attrs import frozen
 
 from ledger.clock import SECOND_US
 from ledger.errors import BadValue, JournalBusy, JournalNewer
-from ledger.fleet.slots import next_due_us, retry_us
+from ledger.fleet.slots import BACKOFF_MAX_US, next_due_us, retry_us
 from ledger.journal import Journal
 from ledger.journal.sql.engine import Engine, Session
 from ledger.journal.sql.journal import SqlJournal
@@ -58,17 +61,32 @@ _CLAIM: Final = (
     "epoch = epoch + 1, ready_us = ? FROM picked WHERE l.account_id = picked.account_id "
     "RETURNING l.server, l.login, l.gateway, l.interval_us, l.due_us, l.epoch, picked.failures, picked.server_key"
 )
+#: Whether an account that is not stopped waits for a moment further ahead than any can be: it is due within its interval, and
+#: its lease, whose end is given together with the present, is added for what changes meanwhile.
+_TOO_FAR: Final = "> ? + l.interval_us"
+#: A lease is cut, and not ended: whoever syncs its account renews it. Rows that are being changed are found the next time.
+_BRING_FORWARD: Final = (
+    "UPDATE fleet_leases l SET due_us = least(l.due_us, ?), ready_us = CASE WHEN l.worker IS NULL THEN ? ELSE ? END "
+    f"FROM (SELECT l.account_id FROM fleet_leases l WHERE l.is_stopped = 0 AND l.ready_us {_TOO_FAR} FOR UPDATE SKIP LOCKED) "
+    "AS far WHERE l.account_id = far.account_id"
+)
+_ASK_AGAIN: Final = (
+    "UPDATE fleet_gateways g SET retry_us = ? FROM (SELECT gateway FROM fleet_gateways WHERE retry_us > ? "
+    "FOR UPDATE SKIP LOCKED) AS far WHERE g.gateway = far.gateway"
+)
 _RENEW: Final = (
     "UPDATE fleet_leases l SET ready_us = ? FROM unnest(?::bigint[], ?::bigint[]) AS held (account_id, epoch) "
     "WHERE l.account_id = held.account_id AND l.epoch = held.epoch AND l.worker = ? RETURNING l.server, l.login"
 )
+#: One whose interval was changed during its sync is due at once.
+_NEXT: Final = "CASE WHEN l.interval_us = ended.interval_us THEN ended.due_us ELSE ? END"
 #: A stopped account is ready never again.
 _RELEASE: Final = (
-    "UPDATE fleet_leases l SET worker = NULL, due_us = ended.due_us, ready_us = CASE WHEN l.is_stopped = 0 THEN ended.due_us "
+    f"UPDATE fleet_leases l SET worker = NULL, due_us = {_NEXT}, ready_us = CASE WHEN l.is_stopped = 0 THEN {_NEXT} "
     "ELSE ? END, synced_us = coalesce(ended.synced_us, l.synced_us), "
     "last_worker = CASE WHEN ended.is_warm THEN l.last_worker END "
-    "FROM unnest(?::bigint[], ?::bigint[], ?::bigint[], ?::bigint[], ?::bool[]) "
-    "AS ended (account_id, epoch, due_us, synced_us, is_warm) "
+    "FROM unnest(?::bigint[], ?::bigint[], ?::bigint[], ?::bigint[], ?::bigint[], ?::bool[]) "
+    "AS ended (account_id, epoch, interval_us, due_us, synced_us, is_warm) "
     "WHERE l.account_id = ended.account_id AND l.epoch = ended.epoch AND l.worker = ?"
 )
 _FORGET: Final = "UPDATE fleet_leases SET last_worker = NULL WHERE account_id = ANY(?) AND last_worker = ?"
@@ -80,18 +98,24 @@ _FAILED: Final = (
 _ALIVE: Final = (
     "UPDATE fleet_gateways SET failures = 0, retry_us = NULL, reason = NULL, since_us = NULL WHERE gateway = ? AND failures > 0"
 )
+#: What adds many rows waits for no row of a worker, and none waits for its rows: both would, in orders of their own. What is
+#: read meanwhile does not wait.
+_ALONE: Final = "LOCK TABLE fleet_gateways, fleet_leases IN EXCLUSIVE MODE"
 _ADD_GATEWAY: Final = (
     "INSERT INTO fleet_gateways (gateway, calls_max, server_key, failures) SELECT gateway, ?, NULL, 0 FROM "
     "unnest(?::text[]) AS given (gateway) ON CONFLICT (gateway) DO NOTHING"
 )
+#: An account that is stopped stays so; one that is due earlier than it would be now stays due then.
 _ADD: Final = (
     "INSERT INTO fleet_leases (account_id, server, login, gateway, interval_us, due_us, ready_us, is_stopped, epoch, losses) "
     "SELECT account_id, server, login, gateway, interval_us, due_us, due_us, 0, 0, 0 FROM "
     "unnest(?::bigint[], ?::text[], ?::bigint[], ?::text[], ?::bigint[], ?::bigint[]) "
     "AS given (account_id, server, login, gateway, interval_us, due_us) ON CONFLICT (account_id) DO UPDATE SET "
-    "gateway = excluded.gateway, interval_us = excluded.interval_us, due_us = excluded.due_us, is_stopped = 0, "
-    "ready_us = CASE WHEN fleet_leases.worker IS NULL THEN excluded.due_us ELSE fleet_leases.ready_us END"
+    "gateway = excluded.gateway, interval_us = excluded.interval_us, due_us = least(fleet_leases.due_us, excluded.due_us), "
+    "ready_us = CASE WHEN fleet_leases.worker IS NULL AND fleet_leases.is_stopped = 0 "
+    "THEN least(fleet_leases.due_us, excluded.due_us) ELSE fleet_leases.ready_us END"
 )
+_STOPPED: Final = "SELECT count(*) FROM fleet_leases WHERE is_stopped = 1 AND account_id = ANY(?)"
 _STOP: Final = (
     "UPDATE fleet_leases SET is_stopped = 1, ready_us = CASE WHEN worker IS NULL THEN ? ELSE ready_us END WHERE account_id = ?"
 )
@@ -103,23 +127,27 @@ _RESUME: Final = (
     "WHERE account_id = ? AND is_stopped = 1"
 )
 _REMOVE: Final = "DELETE FROM fleet_leases WHERE account_id = ?"
-_REMOVE_GATEWAYS: Final = (
-    "DELETE FROM fleet_gateways g WHERE NOT EXISTS (SELECT 1 FROM fleet_leases l WHERE l.gateway = g.gateway)"
+_REMOVE_OTHERS: Final = (
+    "DELETE FROM fleet_leases l WHERE NOT EXISTS (SELECT 1 FROM unnest(?::bigint[]) AS given (account_id) "
+    "WHERE given.account_id = l.account_id)"
 )
+#: A gateway without accounts keeps its row: its settings count again when it gets some.
 _GATEWAY: Final = (
-    "INSERT INTO fleet_gateways (gateway, calls_max, server_key, failures) VALUES (?, ?, ?, 0) ON CONFLICT (gateway) DO UPDATE "
-    "SET calls_max = excluded.calls_max, server_key = excluded.server_key"
+    "INSERT INTO fleet_gateways AS g (gateway, calls_max, server_key, failures) "
+    "VALUES (?, coalesce(?, ?), nullif(?::text, ''), 0) ON CONFLICT (gateway) DO UPDATE SET calls_max "
+    "= coalesce(?, g.calls_max), server_key = nullif(coalesce(?::text, g.server_key), '') RETURNING calls_max, server_key"
 )
 _ACCOUNTS: Final = (
     "SELECT server, login, gateway, interval_us, due_us, is_stopped, worker, synced_us FROM fleet_leases ORDER BY server, login"
 )
 _STATUS: Final = (
     "SELECT g.gateway, g.calls_max, g.failures, g.since_us, g.retry_us, g.reason, count(l.account_id), "
-    "count(*) FILTER (WHERE (l.worker IS NULL OR l.ready_us <= ?) AND l.is_stopped = 0 AND l.due_us <= ?), "
-    "count(*) FILTER (WHERE l.is_stopped = 0 AND l.due_us + ? <= ?), "
+    "count(*) FILTER (WHERE (l.worker IS NULL OR l.ready_us <= ?) AND l.is_stopped = 0 "
+    f"AND (l.due_us <= ? OR l.due_us {_TOO_FAR})), "
+    f"count(*) FILTER (WHERE l.is_stopped = 0 AND (l.due_us <= ? OR l.due_us {_TOO_FAR})), "
     "count(*) FILTER (WHERE l.worker IS NOT NULL AND l.ready_us > ?), count(*) FILTER (WHERE l.is_stopped = 1), "
     "coalesce(sum(l.losses), 0)::bigint, min(l.due_us) FILTER (WHERE l.is_stopped = 0) "
-    "FROM fleet_gateways g LEFT JOIN fleet_leases l ON l.gateway = g.gateway GROUP BY g.gateway ORDER BY g.gateway"
+    "FROM fleet_gateways g JOIN fleet_leases l ON l.gateway = g.gateway GROUP BY g.gateway ORDER BY g.gateway"
 )
 _WORKERS: Final = (
     "SELECT last_worker, count(*), count(*) FILTER (WHERE worker = last_worker AND ready_us > ?), max(synced_us) "
@@ -134,6 +162,16 @@ class FleetAccount:
     account: AccountId
     gateway: str
     interval_us: int
+
+
+class Added(NamedTuple):
+    """What adding accounts did besides.
+
+    ``stopped`` of them are stopped, and stay so until ``resume``; ``removed`` others are no longer synced.
+    """
+
+    stopped: int
+    removed: int
 
 
 class Lease(NamedTuple):
@@ -157,17 +195,19 @@ class Ended:
 
     Attributes:
         lease: Which.
-        is_synced: Whether the sync came to an end, well or not; else the account is due at once.
+        is_done: Whether the sync came to an end, well or not; else the account is due at once.
+        is_synced: Whether the broker's answer was recorded, or agreed with what is.
         is_warm: Whether its worker still has the account in memory, and is preferred for it.
     """
 
     lease: Lease
+    is_done: bool = True
     is_synced: bool = True
     is_warm: bool = True
 
 
 class GatewayState(NamedTuple):
-    """A gateway of a fleet and its accounts. Times are the database's, in microseconds.
+    """A gateway that has accounts of a fleet. Times are the database's, in microseconds.
 
     ``due`` accounts wait for a worker, ``late`` ones have done so longer than they should; ``held`` ones are being synced;
     ``retry_us`` is when the gateway is asked again, None while it answers.
@@ -189,7 +229,7 @@ class GatewayState(NamedTuple):
 
 
 class WorkerState(NamedTuple):
-    """A worker, by the accounts that it synced last: how many, how many it syncs now, and when the last sync ended."""
+    """A worker, by the accounts that it synced last: how many, how many it syncs now, and when the last good sync ended."""
 
     worker: str
     accounts: int
@@ -206,7 +246,10 @@ class FleetState(NamedTuple):
 
 
 class AccountState(NamedTuple):
-    """An account of a fleet. Times are the database's, in microseconds; ``worker`` is whoever has its lease."""
+    """An account of a fleet. Times are the database's, in microseconds.
+
+    ``worker`` is whoever has its lease; ``synced_us`` is when the last sync ended that was a good one.
+    """
 
     account: AccountId
     gateway: str
@@ -218,8 +261,12 @@ class AccountState(NamedTuple):
 
 
 def is_possible(journal: Journal) -> TypeGuard[SqlJournal]:
-    """Return whether a journal can have a fleet: only one in Postgres can."""
-    return isinstance(journal, SqlJournal) and journal.engine.is_postgres
+    """Return whether a journal can have a fleet: only one in Postgres can.
+
+    Raises:
+        BadValue: There are several journals, and none is named.
+    """
+    return journal.file() is None and isinstance(journal, SqlJournal) and journal.engine.is_postgres
 
 
 class Leases:
@@ -271,6 +318,21 @@ class Leases:
             rows = session.query(_RENEW, _now(session) + lease_us, _keys(leases), [one.epoch for one in leases], worker)
         return {AccountId(server, login) for server, login in rows}
 
+    def bring_forward(self, *, lease_us: int) -> int:
+        """Let accounts and gateways not wait for moments that the database's clock had reached before it went back.
+
+        Args:
+            lease_us: How long leases last.
+
+        Returns:
+            How many accounts no longer wait so long: they are due now, or as soon as nobody renews their lease.
+        """
+        with self._engine.writing() as session:
+            now_us = _now(session)
+            lapses_us = now_us + lease_us
+            session.execute(_ASK_AGAIN, now_us, now_us + BACKOFF_MAX_US)
+            return session.execute(_BRING_FORWARD, now_us, now_us, lapses_us, lapses_us)
+
     def release(self, worker: str, ended: Sequence[Ended]) -> None:
         """Give leases back: their accounts are due at the next moment that is theirs. One that lapsed is left alone."""
         if not ended:
@@ -280,12 +342,13 @@ class Leases:
         with self._engine.writing() as session:
             now_us = _now(session)
             dues = [
-                next_due_us(now_us, key, one.lease.interval_us) if one.is_synced else now_us
+                next_due_us(now_us, key, one.lease.interval_us) if one.is_done else now_us
                 for key, one in zip(keys, ended, strict=True)
             ]
             synced = [now_us if one.is_synced else None for one in ended]
             warm = [one.is_warm for one in ended]
-            session.execute(_RELEASE, INT64_MAX, keys, [one.epoch for one in leases], dues, synced, warm, worker)
+            epochs, intervals = [one.epoch for one in leases], [one.interval_us for one in leases]
+            session.execute(_RELEASE, now_us, now_us, INT64_MAX, keys, epochs, intervals, dues, synced, warm, worker)
 
     def forget(self, worker: str, accounts: Iterable[AccountId]) -> None:
         """Note that a worker no longer has accounts in memory: nobody waits for it any more."""
@@ -314,10 +377,16 @@ class Leases:
 
     # ---- what people do
 
-    def add(self, accounts: Sequence[FleetAccount]) -> None:
-        """Let accounts be synced, or change how they are. Their first syncs are spread over their interval."""
+    def add(self, accounts: Sequence[FleetAccount], *, remove_others: bool = False) -> Added:
+        """Let accounts be synced, or change how they are. Their first syncs are spread over their interval.
+
+        Args:
+            accounts: Which.
+            remove_others: Let all others no longer be synced, at the same moment.
+        """
         keys = [account_key(one.account) for one in accounts]
         with self._engine.writing() as session:
+            session.execute(_ALONE)
             now_us = _now(session)
             session.execute(_ADD_GATEWAY, CALLS_MAX, sorted({one.gateway for one in accounts}))
             session.execute(
@@ -325,19 +394,30 @@ class Leases:
                 [one.gateway for one in accounts], [one.interval_us for one in accounts],
                 [next_due_us(now_us, key, one.interval_us) for key, one in zip(keys, accounts, strict=True)],
             )  # fmt: skip
-            session.execute(_REMOVE_GATEWAYS)
+            removed = session.execute(_REMOVE_OTHERS, keys) if remove_others else 0
+            return Added(stopped=session.query(_STOPPED, keys)[0][0], removed=removed)
 
-    def set_gateway(self, gateway: str, *, calls_max: int, server_key: str | None) -> None:
-        """Set how many calls a gateway takes at once, and the file of its public key on the workers' machines."""
+    def set_gateway(
+        self, gateway: str, *, calls_max: int | None = None, server_key: str | None = None
+    ) -> tuple[int, str | None]:
+        """Set how many calls a gateway takes at once, and the file of its public key on the workers' machines.
+
+        Args:
+            gateway: Which; it need not have accounts yet.
+            calls_max: None: as before, or the usual number.
+            server_key: None: as before; empty: none of its own.
+
+        Returns:
+            Both as they are now.
+        """
         with self._engine.writing() as session:
-            session.execute(_GATEWAY, gateway, calls_max, server_key)
+            (row,) = session.query(_GATEWAY, gateway, calls_max, CALLS_MAX, server_key, calls_max, server_key)
+        return row[0], row[1]
 
     def remove(self, account: AccountId) -> bool:
         """Let an account no longer be synced; return whether it was. A sync that is under way ends by itself."""
         with self._engine.writing() as session:
-            was_there = session.execute(_REMOVE, account_key(account)) > 0
-            session.execute(_REMOVE_GATEWAYS)
-        return was_there
+            return session.execute(_REMOVE, account_key(account)) > 0
 
     def resume(self, account: AccountId) -> bool:
         """Let an account be synced again that was stopped, at once; return whether it was stopped."""
@@ -368,7 +448,9 @@ class Leases:
         """Return the fleet as it is now. An account is late that waits longer than ``late_us``."""
         with self._engine.reading() as session:
             now_us = _now(session)
-            gateways = [GatewayState(*row) for row in session.query(_STATUS, now_us, now_us, late_us, now_us, now_us)]
+            far_us = now_us + late_us
+            rows = session.query(_STATUS, now_us, now_us, far_us, now_us - late_us, far_us, now_us)
+            gateways = [GatewayState(*row) for row in rows]
             workers = [WorkerState(*row) for row in session.query(_WORKERS, now_us)]
         return FleetState(now_us, gateways, workers)
 

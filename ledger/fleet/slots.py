@@ -9,7 +9,8 @@ from ledger.clock import SECOND_US
 #: So many calls in a row without an answer, before a gateway is left alone.
 FAILURES_MAX: Final = 3
 _BACKOFF_US: Final = SECOND_US
-_BACKOFF_MAX_US: Final = 30 * SECOND_US
+#: A gateway is left alone so long at most.
+BACKOFF_MAX_US: Final = 30 * SECOND_US
 
 
 def next_due_us(now_us: int, account_key: int, interval_us: int) -> int:
@@ -31,4 +32,4 @@ def retry_us(now_us: int, failures: int) -> int | None:
     """Return until when a gateway is left alone that did not answer so many calls in a row; None: not yet."""
     if failures < FAILURES_MAX:
         return None
-    return now_us + min(_BACKOFF_MAX_US, _BACKOFF_US << min(failures - FAILURES_MAX, 32))
+    return now_us + min(BACKOFF_MAX_US, _BACKOFF_US << min(failures - FAILURES_MAX, 32))

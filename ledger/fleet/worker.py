@@ -35,6 +35,8 @@ _TOGETHER_SEC: Final = 0.02
 _AWAY_SEC: Final = 0.5
 #: A lease is renewed so many times before it would lapse.
 _RENEWALS: Final = 3
+#: How a sync ends after which the account counts as synced.
+_GOOD: Final = (SyncStatus.SUCCESS, SyncStatus.PARTIAL)
 
 
 @frozen(kw_only=True)
@@ -93,10 +95,14 @@ class Held:
 
 @define(eq=False)
 class Warm:
-    """An account in memory; ``failures`` is how many of its last syncs did not reach the journal or the gateway."""
+    """An account in memory; ``failures`` is how many of its last syncs did not reach the journal or the gateway.
+
+    ``server_key`` is the file of the gateway's key, as its lease had it.
+    """
 
     reconciler: StateReconciler
     gateway: AccountGateway
+    server_key: str | None
     failures: int = 0
 
 
@@ -215,7 +221,7 @@ class Worker:
 
     def _leave(self) -> None:
         """Give everything back, also what did not begin. What cannot be given back lapses."""
-        self._ended += [Ended(lease=one.lease, is_synced=False) for one in self._held.values()]
+        self._ended += [Ended(lease=one.lease, is_done=False, is_synced=False) for one in self._held.values()]
         try:
             self._give_back()
             self._leases.leave(self.name)
@@ -243,6 +249,7 @@ class Worker:
                 held = list(self._held.values())
             try:
                 self._renew_some(held)
+                self._look_at_clock()
             except LedgerError:  # reported by the main thread, which asks the same journal; meanwhile they lapse
                 continue
 
@@ -255,39 +262,46 @@ class Worker:
             else:
                 one.is_lost = True
 
+    def _look_at_clock(self) -> None:
+        count = self._leases.bring_forward(lease_us=self._lease_us)
+        if count:
+            self._log("warning", "clock went back", accounts=count)
+
     # ---- the threads that sync
 
     def _sync(self, held: Held) -> None:
         """Sync an account, whatever comes of it."""
-        account, is_synced = held.lease.account, False
+        account, is_done, is_synced = held.lease.account, False, False
         try:
             held.check()
             warm = self._warmed(held)
             result = warm.reconciler.sync_positions()
             is_lost = result.status is SyncStatus.FAILED or warm.gateway.silence is not None
             warm.failures = warm.failures + 1 if is_lost else 0
-            is_synced = warm.failures != 1  # the first time it is tried again at once
+            is_synced = result.status in _GOOD
+            is_done = warm.failures != 1  # the first time it is tried again at once
             self._note_gateway(held.lease, warm.gateway)
             self._on_result(result)
         except LeaseLost as error:
             self._log("warning", "lease lost", account=str(account), reason=str(error))
         except LedgerError as error:
-            is_synced = not error.retryable
+            is_done = not error.retryable
             self._log("error", "sync failed", account=str(account), reason=visible(str(error)))
         except Exception as error:  # noqa: BLE001  # whatever it is, it is one account's: the others go on
-            is_synced = True
+            is_done = True
             why = f"{type(error).__name__}: {visible(str(error))}"
             self._log("error", "sync failed", account=str(account), reason=why, traceback=traceback.format_exc())
             self._cool(account)
         finally:
-            self._end(held, is_synced=is_synced)
+            self._end(held, is_done=is_done, is_synced=is_synced)
 
-    def _end(self, held: Held, *, is_synced: bool) -> None:
+    def _end(self, held: Held, *, is_done: bool, is_synced: bool) -> None:
         with self._lock:
             account = held.lease.account
             if self._held.get(account) is held:
                 del self._held[account]
-            self._ended.append(Ended(lease=held.lease, is_synced=is_synced, is_warm=account in self._warm))
+            is_warm = account in self._warm
+            self._ended.append(Ended(lease=held.lease, is_done=is_done, is_synced=is_synced, is_warm=is_warm))
         self._changed.set()
 
     def _note_gateway(self, lease: Lease, gateway: AccountGateway) -> None:
@@ -301,8 +315,8 @@ class Worker:
         account = held.lease.account
         with self._lock:
             warm = self._warm.pop(account, None)
-        if warm is None or warm.gateway.endpoint != held.lease.gateway:
-            warm = Warm(*self._connect(held.lease, held.check))
+        if warm is None or (warm.gateway.endpoint, warm.server_key) != (held.lease.gateway, held.lease.server_key):
+            warm = Warm(*self._connect(held.lease, held.check), held.lease.server_key)
         warm.gateway.before_use = held.check
         warm.reconciler.sync_interval_sec = held.lease.interval_us / SECOND_US
         with self._lock:

@@ -14,7 +14,7 @@ from typing import Final, TypeVar
 import zmq
 
 from ledger.errors import GatewayDenied, GatewayTimeout, GatewayUnavailable, SnapshotRefused
-from ledger.gateway.client import TIMEOUT_MS, ZmqGateway
+from ledger.gateway.client import TIMEOUT_MS, ZmqGateway, checked_endpoint
 from ledger.gateway.client_orders import AsksAboutOrders
 from ledger.gateway.client_reads import AsksAboutAccount
 from ledger.gateway.curve import ClientKeys
@@ -39,12 +39,21 @@ class Pools:
     def pool(
         self, endpoint: str, *, timeout_ms: int | None = None, keys: ClientKeys | None = None, allow_insecure: bool = False
     ) -> GatewayPool:
-        """Return the connections to a gateway. What they are made with is what was given the first time."""
+        """Return the connections to a gateway, made anew where its keys are others now.
+
+        What else they are made with is what was given the first time.
+
+        Raises:
+            GatewayDenied: It is on another machine, and there are no keys.
+        """
         with self._lock:
-            if endpoint not in self._pools:
+            found = self._pools.get(endpoint)
+            if found is None or found.keys != keys:
                 self._pools[endpoint] = GatewayPool(
                     endpoint, self._context, timeout_ms=timeout_ms, keys=keys, allow_insecure=allow_insecure
                 )
+                if found is not None:
+                    found.close()
             return self._pools[endpoint]
 
     def close(self) -> None:
@@ -63,6 +72,9 @@ class GatewayPool:
         timeout_ms: What a call may take in all.
         keys: Ours and the gateway's.
         allow_insecure: Speak to other machines without keys.
+
+    Raises:
+        GatewayDenied: It is on another machine, and there are no keys.
     """
 
     def __init__(
@@ -74,17 +86,18 @@ class GatewayPool:
         keys: ClientKeys | None = None,
         allow_insecure: bool = False,
     ) -> None:
-        self.endpoint = endpoint
+        self.endpoint = checked_endpoint(endpoint, has_keys=keys is not None, allow_insecure=allow_insecure)
         self._context = context
         self._timeout_ms = timeout_ms or TIMEOUT_MS
-        self._keys = keys
+        self.keys = keys
         self._allow_insecure = allow_insecure
         self._idle: list[ZmqGateway] = []
+        self._is_closed = False
         self._lock = Lock()
 
     @contextmanager
     def lent(self) -> Iterator[ZmqGateway]:
-        """Lend a connection that nobody uses."""
+        """Lend a connection that nobody uses; it is not kept once the pool is closed."""
         with self._lock:
             client = self._idle.pop() if self._idle else None
         client = client or self._connected()
@@ -92,18 +105,23 @@ class GatewayPool:
             yield client
         finally:
             with self._lock:
-                self._idle.append(client)
+                is_kept = not self._is_closed
+                if is_kept:
+                    self._idle.append(client)
+            if not is_kept:
+                client.close()
 
     def close(self) -> None:
-        """Close the connections. None is lent any more."""
+        """Close the connections that are not lent now, and the others when they are given back."""
         with self._lock:
+            self._is_closed = True
             idle, self._idle = self._idle, []
         for one in idle:
             one.close()
 
     def _connected(self) -> ZmqGateway:
         return ZmqGateway(
-            self.endpoint, timeout_ms=self._timeout_ms, keys=self._keys, allow_insecure=self._allow_insecure,
+            self.endpoint, timeout_ms=self._timeout_ms, keys=self.keys, allow_insecure=self._allow_insecure,
             context=self._context,
         )  # fmt: skip
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from threading import Thread
+from threading import Lock, Thread
 
 import pytest
 
-from ledger import AccountId, BadValue, JournalBusy, JournalNewer, Ledger
-from ledger.fleet.leases import CALLS_MAX, Ended, Leases, is_possible, stop
+from ledger import AccountId, BadValue, JournalBusy, JournalError, JournalNewer, Ledger
+from ledger.fleet.accounts import fleet_account
+from ledger.fleet.leases import CALLS_MAX, Ended, FleetAccount, Leases, is_possible, stop
 from ledger.fleet.slots import FAILURES_MAX
 from ledger.metrics.of_journal import JournalMetrics
 from ledger.metrics.textfile import exposition
@@ -60,14 +62,14 @@ def test_a_lease_that_is_given_back_is_due_within_the_interval(desk):
 def test_what_was_not_synced_is_due_at_once(desk):
     desk.add([ONE], every="1h")
     desk.let_all_be_due()
-    desk.leases.release("a", [Ended(lease=one, is_synced=False) for one in desk.claim("a")])
+    desk.leases.release("a", [Ended(lease=one, is_done=False, is_synced=False) for one in desk.claim("a")])
     assert claimed(desk.claim("b", grace_us=0)) == [ONE]
 
 
 def test_a_worker_is_preferred_for_what_it_synced_last(desk):
     desk.add([ONE])
     desk.let_all_be_due()
-    desk.leases.release("a", [Ended(lease=one, is_synced=False) for one in desk.claim("a")])
+    desk.leases.release("a", [Ended(lease=one, is_done=False, is_synced=False) for one in desk.claim("a")])
     assert desk.claim("b") == []
     assert claimed(desk.claim("a")) == [ONE]
 
@@ -77,7 +79,7 @@ def test_another_worker_gets_what_nobody_has_in_memory(how, desk):
     desk.add([ONE])
     desk.let_all_be_due()
     (lease,) = desk.claim("a")
-    desk.leases.release("a", [Ended(lease=lease, is_synced=False, is_warm=how != "not warm")])
+    desk.leases.release("a", [Ended(lease=lease, is_done=False, is_synced=False, is_warm=how != "not warm")])
     if how == "evicted":
         desk.leases.forget("a", [ONE])
     if how == "worker left":
@@ -177,6 +179,47 @@ def test_a_stopped_account_is_claimed_by_nobody_until_it_is_resumed(desk):
     assert claimed(desk.claim("b")) == [ONE]
 
 
+@pytest.mark.parametrize("is_held", [False, True])
+def test_a_stopped_account_stays_so_when_it_is_added_again(is_held, desk):
+    desk.add([ONE, TWO])
+    desk.let_all_be_due()
+    leases = desk.claim("a") if is_held else []
+    desk.leases.stop(ONE)
+    assert desk.leases.add([fleet_account(one, OTHER_ADDRESS, "1m") for one in (ONE, TWO)]) == (1, 0)
+    desk.leases.release("a", [Ended(lease=one, is_done=False, is_synced=False) for one in leases])
+    desk.let_all_be_due()
+    assert claimed(desk.claim("b", grace_us=0)) == [TWO]
+    assert desk.leases.resume(ONE)
+    (lease,) = desk.claim("c", grace_us=0)
+    assert (lease.account, lease.gateway, lease.interval_us) == (ONE, OTHER_ADDRESS, 60_000_000)
+
+
+def test_an_overdue_account_that_is_added_again_stays_overdue(desk):
+    desk.add([ONE], every="1h")
+    desk.let_all_be_due()
+    desk.add([ONE], every="1h")
+    assert claimed(desk.claim("a")) == [ONE]
+    desk.add([ONE], every="24h")
+    assert desk.leases.accounts()[0].due_us == 1
+
+
+@pytest.mark.parametrize(("before", "after"), [("15s", "24h"), ("24h", "15s")])
+def test_an_account_that_is_added_again_is_due_within_the_shorter_of_both_intervals(before, after, desk):
+    desk.add([ONE], every=before)
+    now_us = time.time_ns() // 1000
+    desk.add([ONE], every=after)
+    assert desk.leases.accounts()[0].due_us <= now_us + 20_000_000
+
+
+def test_an_account_whose_interval_was_changed_while_it_was_synced_is_due_at_once(desk):
+    desk.add([ONE, TWO], every="24h")
+    desk.let_all_be_due()
+    leases = desk.claim("a")
+    desk.add([ONE], every="15s")
+    desk.leases.release("a", [Ended(lease=one) for one in leases])
+    assert claimed(desk.claim("a")) == [ONE]
+
+
 def test_stopping_waits_until_the_lease_is_given_back(desk):
     desk.add([ONE])
     desk.let_all_be_due()
@@ -199,7 +242,7 @@ def test_a_lease_that_is_given_back_after_its_account_was_stopped_goes_to_nobody
     desk.let_all_be_due()
     (lease,) = desk.claim("a")
     assert desk.leases.stop(ONE) > 0
-    desk.leases.release("a", [Ended(lease=lease, is_synced=False)])
+    desk.leases.release("a", [Ended(lease=lease, is_done=False, is_synced=False)])
     assert desk.claim("b", grace_us=0) == []
 
 
@@ -235,6 +278,110 @@ def test_an_account_is_moved_to_another_gateway_while_it_is_synced(desk):
     assert [one.gateway for one in desk.leases.state(late_us=0).gateways] == [OTHER_ADDRESS]
     desk.leases.release("a", [Ended(lease=lease)])
     assert desk.leases.accounts()[0].worker is None
+
+
+HOUR_US = 3_600_000_000
+
+
+def test_accounts_are_late_and_then_claimed_where_the_clock_of_the_database_went_back(desk):
+    desk.add([ONE, TWO])
+    desk.let_all_be_due()
+    (held,) = desk.claim("a", 1)
+    assert desk.leases.bring_forward(lease_us=LEASE_US) == 0
+    desk.execute("UPDATE fleet_leases SET due_us = ?, ready_us = ? WHERE worker IS NULL", *[time.time_ns() // 1000] * 2)
+    desk.set_clock_back(HOUR_US)
+    (state,) = desk.leases.state(late_us=LEASE_US).gateways
+    assert (state.due, state.late, state.held) == (1, 2, 1)  # what is held was due long ago
+    assert desk.claim("b") == []
+    assert desk.leases.bring_forward(lease_us=LEASE_US) == 2
+    assert {*claimed(desk.claim("b")), held.account} == {ONE, TWO}
+    assert desk.leases.renew("a", [held], lease_us=LEASE_US) == {held.account}  # its worker is there, and keeps it
+
+
+def test_a_dead_workers_lease_lapses_where_the_clock_of_the_database_went_back(desk):
+    desk.add([ONE])
+    desk.let_all_be_due()
+    assert claimed(desk.claim("dead")) == [ONE]
+    desk.set_clock_back(HOUR_US)
+    assert desk.leases.bring_forward(lease_us=0) == 1
+    assert claimed(desk.claim("b")) == [ONE]
+
+
+def test_a_silent_gateway_is_asked_again_where_the_clock_of_the_database_went_back(desk):
+    desk.add([ONE])
+    desk.let_all_be_due()
+    for _ in range(FAILURES_MAX):
+        desk.leases.gateway_failed(ADDRESS, "no answer")
+    desk.set_clock_back(HOUR_US)
+    desk.let_all_be_due()
+    assert desk.claim("a") == []
+    desk.leases.bring_forward(lease_us=LEASE_US)
+    assert claimed(desk.claim("a")) == [ONE]
+
+
+def test_what_was_stopped_stays_so_where_the_clock_of_the_database_went_back(desk):
+    desk.add([ONE])
+    stop(desk.ledger.journal, ONE)
+    desk.set_clock_back(HOUR_US)
+    (state,) = desk.leases.state(late_us=LEASE_US).gateways
+    assert (state.due, state.late, state.stopped) == (0, 0, 1)
+    assert desk.leases.bring_forward(lease_us=LEASE_US) == 0
+    assert desk.claim("a") == []
+
+
+def test_others_are_removed_together_with_what_is_added_or_nothing_changes(desk):
+    desk.add([ONE])
+    with pytest.raises(JournalError):
+        desk.leases.add([FleetAccount(account=TWO, gateway=ADDRESS, interval_us=2**63)], remove_others=True)
+    assert [one.account for one in desk.leases.accounts()] == [ONE]
+    assert desk.leases.add([fleet_account(TWO, ADDRESS, None)], remove_others=True) == (0, 1)
+    assert [one.account for one in desk.leases.accounts()] == [TWO]
+
+
+def test_the_settings_of_a_gateway_outlast_its_accounts(desk):
+    desk.leases.set_gateway(ADDRESS, calls_max=1, server_key="/keys/a.key")
+    desk.add(names(3))
+    desk.add(names(3), OTHER_ADDRESS)
+    assert [one.gateway for one in desk.leases.state(late_us=0).gateways] == [OTHER_ADDRESS]
+    for one in names(3):
+        desk.leases.remove(one)
+    assert desk.leases.state(late_us=0).gateways == []
+    desk.add(names(3))
+    desk.let_all_be_due()
+    assert [one.server_key for one in desk.claim("a")] == ["/keys/a.key"]
+
+
+def test_what_is_not_set_of_a_gateway_stays_as_it_is(desk):
+    assert desk.leases.set_gateway(ADDRESS) == (CALLS_MAX, None)
+    assert desk.leases.set_gateway(ADDRESS, server_key="/keys/a.key") == (CALLS_MAX, "/keys/a.key")
+    assert desk.leases.set_gateway(ADDRESS, calls_max=8) == (8, "/keys/a.key")
+    assert desk.leases.set_gateway(ADDRESS, server_key="/keys/b.key") == (8, "/keys/b.key")
+    assert desk.leases.set_gateway(ADDRESS, server_key="") == (8, None)
+    assert desk.leases.set_gateway(OTHER_ADDRESS, server_key="") == (CALLS_MAX, None)
+
+
+def test_accounts_of_a_gateway_are_added_and_removed_at_once_while_others_are_synced(desk):
+    many, one_at_a_time = names(40), Lock()
+    desk.leases.set_gateway(ADDRESS, calls_max=40)
+
+    def change(turned):
+        for _ in range(20):
+            desk.add(many[::-1] if turned else many)
+            for one in many[:2]:
+                desk.leases.remove(one)
+
+    def sync(worker):
+        for _ in range(40):
+            with one_at_a_time:
+                desk.let_all_be_due()
+            leases = desk.claim(worker, grace_us=0)
+            desk.leases.renew(worker, leases, lease_us=LEASE_US)
+            desk.leases.release(worker, [Ended(lease=one) for one in leases])
+
+    with ThreadPoolExecutor(4) as threads:
+        work = [threads.submit(change, False), threads.submit(change, True), *(threads.submit(sync, one) for one in "ab")]
+        assert [one.result() for one in work] == [None] * 4
+    assert {one.account for one in desk.leases.accounts()} >= {*many[2:]}
 
 
 def test_a_removed_account_is_claimed_no_more(desk):

@@ -120,7 +120,7 @@ def test_a_worker_that_was_paused_past_its_lease_doubles_nothing(desk, start):
             thread.join()
         version = desk.ledger.account(ONE).version
         gateway.let_go()
-        desk.execute("UPDATE fleet_leases SET ready_us = ?", 2**62)  # nobody is to sync it any more
+        desk.leases.stop(ONE)  # nobody is to sync it any more
         os.kill(paused.popen.pid, signal.SIGCONT)
         (lost,) = until(lambda: paused.logged("lease lost"), "the paused worker to notice")
         assert "it lapsed" in str(lost["reason"])
@@ -182,8 +182,8 @@ def test_a_worker_that_is_ended_finishes_what_is_under_way_and_gives_everything_
         (found,) = desk.leases.accounts()
         assert found.worker is None
         assert found.synced_us is not None
-        assert desk.claim("another", grace_us=0) or found.due_us > found.synced_us
         assert desk.leases.state(late_us=0).workers == []
+        assert desk.claim("another", grace_us=0) or found.due_us > found.synced_us
         assert worker.logged("stopped")
         check_books(desk, gateway)
 
@@ -248,6 +248,27 @@ def test_workers_of_two_versions_share_a_fleet_while_it_is_upgraded_and_while_th
         for one in accounts:
             check_books(desk, gateway, one)
     assert desk.ledger.verify().ok
+
+
+def test_a_worker_goes_on_after_the_clock_of_the_database_went_back(desk, start):
+    gateway = HoldingGateway(LOGINS)
+    with serving(gateway) as (address,):
+        desk.add([ONE], address, "1s")
+        worker = start(lease_sec=1)
+        until(lambda: desk.leases.accounts()[0].synced_us, "a sync")
+        desk.set_clock_back(3_600_000_000)
+        desk.execute("UPDATE fleet_leases SET synced_us = NULL")
+        until(lambda: desk.leases.accounts()[0].synced_us, "another sync")
+        until(lambda: worker.logged("clock went back"), "a line about it")
+        assert worker.end() == 0
+
+
+@pytest.mark.parametrize(("accounts", "gateways"), [(30, 1), (2, 3), (31, 3), (0, 3), (30, 0)])
+def test_a_simulation_is_refused_that_would_not_be_what_its_report_states(accounts, gateways):
+    with pytest.raises(ValueError, match=f"found {gateways if gateways < 2 else accounts}"):
+        Plan(accounts=accounts, gateways=gateways, interval_sec=3, minutes=0.1)
+    if gateways == 1:
+        assert Plan(accounts=accounts, gateways=gateways, interval_sec=3, minutes=0.1, stop_gateway=False)
 
 
 def test_workers_killed_a_gateway_stopped_and_postgres_killed_lose_and_double_nothing(tmp_path):

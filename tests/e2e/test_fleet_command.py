@@ -59,6 +59,14 @@ def test_what_is_listed_as_csv_is_loaded_again(desk, tmp_path):
     assert [item["every_sec"] for item in run("fleet", "list", "--json", journal=desk.url).json()] == [15]
 
 
+def test_a_file_without_accounts_replaces_nothing(desk, tmp_path):
+    desk.add(names(2))
+    refused = run("fleet", "load", table(tmp_path), "--replace", journal=desk.url)
+    assert (refused.code, "expected the accounts that stay, found none" in refused.text) == (2, True)
+    assert len(desk.leases.accounts()) == 2
+    assert run("fleet", "load", table(tmp_path), journal=desk.url).text == "0 accounts are synced\n"
+
+
 @pytest.mark.parametrize(
     ("line", "why"),
     [
@@ -67,6 +75,8 @@ def test_what_is_listed_as_csv_is_loaded_again(desk, tmp_path):
         (f"{TWO},tcp://127.0.0.1:1,soon", "line 3: expected how often to sync, as 15s or 2m"),
         (f"{TWO},tcp://127.0.0.1:1,0.5", "between a second and a day, found '0.5'"),
         (f"{ONE},tcp://127.0.0.1:1,15", f"line 3: {ONE} is in line 2 already"),
+        (f"{TWO},tcp://127.0.0.1:1,15,1m", "line 3: expected 3 values, as many as there are columns, found 4"),
+        (f"{TWO},tcp://127.0.0.1:1", "line 3: expected 3 values, as many as there are columns, found 2"),
     ],
 )
 def test_one_bad_line_loads_nothing(line, why, desk, tmp_path):
@@ -78,9 +88,11 @@ def test_one_bad_line_loads_nothing(line, why, desk, tmp_path):
 
 def test_a_file_with_other_columns_is_refused(desk, tmp_path):
     file = tmp_path / "other.csv"
-    file.write_text("login,address\n1,2\n", encoding="utf-8")
-    done = run("fleet", "load", str(file), journal=desk.url)
-    assert (done.code, "expected the columns account, gateway, every_sec, found login, address" in done.text) == (2, True)
+    for columns in ("login,address", "account,gateway,gateway", "account,gateway,every_sec,every_sec", "account"):
+        file.write_text(f"{columns}\n", encoding="utf-8")
+        done = run("fleet", "load", str(file), journal=desk.url)
+        expected = f"expected the columns account, gateway, every_sec, each once, found {columns.replace(',', ', ')}"
+        assert (done.code, expected in done.text) == (2, True)
     missing = run("fleet", "load", str(tmp_path / "none.csv"), journal=desk.url)
     assert (missing.code, "expected a CSV file" in missing.text) == (2, True)
 
@@ -118,6 +130,17 @@ def test_an_account_is_stopped_and_resumed(desk):
         assert (refused.code, f"expected {expected}, found {account}" in refused.text) == (2, True)
 
 
+def test_what_is_stopped_stays_so_when_it_is_loaded_or_added_again_and_that_is_stated(desk, tmp_path):
+    desk.add(names(2))
+    run("fleet", "stop", ONE, journal=desk.url)
+    loaded = run("fleet", "load", table(tmp_path, f"{ONE},{ADDRESS},15", f"{TWO},{ADDRESS},15"), journal=desk.url)
+    assert (loaded.code, "1 of them are stopped, and stay so" in loaded.text) == (0, True)
+    added = run("fleet", "add", ONE, "--gateway", ADDRESS, journal=desk.url)
+    assert (added.code, f"stays so until ledger fleet resume {ONE}" in added.text) == (0, True)
+    assert "stopped" not in run("fleet", "add", TWO, "--gateway", ADDRESS, journal=desk.url).text
+    assert [one["stopped"] for one in run("fleet", "list", "--json", journal=desk.url).json()] == [True, False]
+
+
 def test_a_gateway_is_given_room_and_a_key(desk, tmp_path):
     desk.add(names(9))
     key = tmp_path / "gateway.key"
@@ -125,6 +148,18 @@ def test_a_gateway_is_given_room_and_a_key(desk, tmp_path):
     desk.let_all_be_due()
     assert {one.server_key for one in desk.claim("a")} == {str(key)}
     assert desk.leases.state(late_us=0).gateways[0].held == 9
+
+
+def test_a_gateway_keeps_what_is_not_given(desk, tmp_path):
+    key = tmp_path / "gateway.key"
+    for words, shown in (
+        (("--server-key", str(key)), f"4 calls at once, key {key}"),
+        (("--calls", "8"), f"8 calls at once, key {key}"),
+        (("--no-server-key",), "8 calls at once"),
+    ):
+        assert run("fleet", "gateway", ADDRESS, *words, journal=desk.url).text == f"{ADDRESS}: {shown}\n"
+    both = run("fleet", "gateway", ADDRESS, "--no-server-key", "--server-key", str(key), journal=desk.url)
+    assert (both.code, "choose one" in both.text) == (2, True)
 
 
 def test_a_journal_in_sqlite_is_refused_with_the_way_out(tmp_path):
@@ -149,7 +184,8 @@ def test_what_does_not_go_with_a_fleet_is_refused(words, why, desk):
     assert (done.code, why in done.text) == (2, True)
 
 
-def test_a_supervisor_starts_its_workers_again_and_ends_them_in_good_order(desk, tmp_path):
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
+def test_a_supervisor_starts_its_workers_again_and_ends_them_in_good_order(name, desk, tmp_path):
     gateway = HoldingGateway(range(FIRST_LOGIN, FIRST_LOGIN + 2))
     with serving(gateway) as (address,), (tmp_path / "log").open("wb") as log:
         desk.add(names(2), address, "1s")
@@ -162,7 +198,7 @@ def test_a_supervisor_starts_its_workers_again_and_ends_them_in_good_order(desk,
             until(lambda: all(one.synced_us for one in desk.leases.accounts()), "both to be synced")
             os.kill(pids[0], signal.SIGKILL)
             until(lambda: len(started(tmp_path)) == 3, "another worker")
-            supervisor.terminate()
+            supervisor.send_signal(getattr(signal, name))
             assert supervisor.wait(60) == 0
         finally:
             supervisor.kill()

@@ -59,6 +59,15 @@ def test_what_is_about_one_journal_is_refused_with_the_names(urls):
         assert "--journal" in refused.text
 
 
+def test_what_is_about_a_fleet_is_refused_with_the_names(urls):
+    for command in ("status", "list"):
+        refused = run("fleet", command)
+        assert refused.code == 2, refused.text
+        assert "this is about one journal, and there are several" in refused.text
+        assert "--journal" in refused.text
+        assert "Postgres" not in refused.text
+
+
 def test_an_account_moves_and_its_commands_follow_it(urls):
     assert run("account", "move", str(ACCOUNT), "--to", "asia").code == 2  # nobody is there to be asked
     assert run("fleet", "add", str(ACCOUNT), "--gateway", "tcp://127.0.0.1:1", "--journal", urls["eu"]).code == 0

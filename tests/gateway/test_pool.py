@@ -7,8 +7,9 @@ from threading import Barrier
 
 import pytest
 
-from ledger.errors import GatewayRefused, GatewayTimeout, LeaseLost, SnapshotRefused
+from ledger.errors import GatewayDenied, GatewayRefused, GatewayTimeout, LeaseLost, SnapshotRefused
 from ledger.gateway import Gateway, OrderGateway, PushGateway
+from ledger.gateway.curve import authorise, load_client_keys, load_server_keys, make_keys
 from ledger.gateway.pool import AccountGateway, Pools
 from ledger.protocol.messages import Head, Positions
 from tests.support.fleet import names, serving
@@ -92,6 +93,33 @@ def test_a_gateway_that_does_not_answer_is_noted_until_it_answers(served, pools,
     pools.pool(served.server.endpoint)._idle[0].timeout_ms = 30_000
     gateway.positions()
     assert gateway.silence is None
+
+
+def test_other_keys_are_used_from_the_next_call_on(pools, tmp_path, monkeypatch):
+    for name in ("server", "desk", "stranger"):
+        make_keys(tmp_path, name)
+    authorise(tmp_path / "desk.key", tmp_path / "authorised")
+    right, wrong = (load_client_keys(tmp_path / f"{one}.key_secret", tmp_path / "server.key") for one in ("desk", "stranger"))
+    one = Served(range(FIRST_LOGIN, FIRST_LOGIN + 1), trade_every_ms=0, seed=1)
+    one.server.keys, one.server.authorised = load_server_keys(tmp_path / "server.key_secret"), tmp_path / "authorised"
+    with serving(one):
+        for keys in (right, wrong, right):
+            gateway = asked(pools, one, ONE, keys=keys, timeout_ms=30_000)
+            if keys is wrong:
+                with pytest.raises(GatewayDenied, match="does not accept our key"):
+                    gateway.positions()
+            else:
+                assert gateway.positions().login == ONE.login
+            before = gateway._pool
+        with before.lent():
+            assert pools.pool(one.server.endpoint, keys=wrong) is not before
+        assert before._idle == []  # what was lent is not kept either
+
+
+def test_a_gateway_elsewhere_is_refused_without_keys_before_it_is_asked(pools):
+    with pytest.raises(GatewayDenied, match="is on another machine"):
+        pools.pool("tcp://192.0.2.1:5555")
+    assert pools.pool("tcp://192.0.2.1:5555", allow_insecure=True).endpoint == "tcp://192.0.2.1:5555"
 
 
 def test_nothing_is_asked_and_no_answer_is_used_after_the_lease_was_lost(served, pools):

@@ -13,11 +13,14 @@ from ledger import AccountId, Ledger
 from ledger.fleet.accounts import fleet_account
 from ledger.fleet.connect import Connector
 from ledger.fleet.leases import Lease, Leases
+from ledger.fleet.worker import Connect, FleetSettings, Worker
 from ledger.gateway.pool import Pools
 from ledger.gateway.server import Call
 from ledger.gateway_settings import SyncSettings
 from ledger.protocol.messages import GetPositions
 from ledger.reconcile.policy import ReconcilePolicy
+from ledger.systemd import SystemdNotifier
+from ledger.values import INT64_MAX
 from tests.support.journals import new_postgres_url
 from tools.testkit.fleet import FIRST_LOGIN, SERVER, Gateway
 
@@ -57,6 +60,12 @@ class Desk:
         """Let every lease lapse, now."""
         now = "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
         self.execute(f"UPDATE fleet_leases SET ready_us = {now} WHERE worker IS NOT NULL")  # noqa: S608
+
+    def set_clock_back(self, span_us: int) -> None:
+        """Let all moments be as much further ahead as they are when the database's clock goes back."""
+        self.execute("UPDATE fleet_leases SET due_us = due_us + ?", span_us)
+        self.execute("UPDATE fleet_leases SET ready_us = ready_us + ? WHERE ready_us < ?", span_us, INT64_MAX)
+        self.execute("UPDATE fleet_gateways SET retry_us = retry_us + ? WHERE retry_us IS NOT NULL", span_us)
 
     def claim(self, worker: str, limit: int = 100, *, grace_us: int = LEASE_US, lease_us: int = LEASE_US) -> list[Lease]:
         return self.leases.claim(worker, limit=limit, lease_us=lease_us, grace_us=grace_us)
@@ -122,10 +131,29 @@ def _setter(ready: Event) -> Callable[[str], object]:
 
 
 @contextmanager
-def connecting(ledger: Ledger) -> Iterator[Connector]:
-    """Make reconcilers as a worker has them."""
+def working(desk: Desk, connect: Connect, *, lease_sec: float = 60) -> Iterator[list[tuple[str, dict[str, object]]]]:
+    """Have a worker in a thread of this process; yields what it logs, as event and fields."""
+    logged: list[tuple[str, dict[str, object]]] = []
+
+    def log(level: str, event: str, **fields: object) -> None:
+        logged.append((event, fields | {"level": level}))
+
+    settings = FleetSettings(lease_sec=lease_sec, grace_sec=0, poll_sec=0.02, threads=2)
+    worker, stopping = Worker(desk.ledger, connect, settings=settings, log=log, notifier=SystemdNotifier()), Event()
+    thread = Thread(target=worker.run, args=(stopping,))
+    thread.start()
+    try:
+        yield logged
+    finally:
+        stopping.set()
+        thread.join()
+
+
+@contextmanager
+def connecting(ledger: Ledger, **gateway: object) -> Iterator[Connector]:
+    """Make reconcilers as a worker has them, by the settings of ``[gateway]`` that are given."""
     pools = Pools()
     try:
-        yield Connector(ledger, {}, SyncSettings(policy=POLICY), pools)
+        yield Connector(ledger, gateway, SyncSettings(policy=POLICY), pools)
     finally:
         pools.close()

@@ -37,6 +37,7 @@ from tools.dev import bootstrap
 
 _LOOK_SEC: Final = 0.25
 _FEW: Final = 100
+_GATEWAYS_MIN: Final = 2  # what the others did is what the waits are measured by
 _GATEWAYS_AT_ONCE: Final = 10  # in one process
 _DEALS: Final = (
     "SELECT a.server, a.login, e.deal, count(*) FROM events e JOIN accounts a ON a.account_id = e.account_id "
@@ -73,6 +74,19 @@ class Plan:
     seed: int = 1
     stop_gateway: bool = True
     restart_postgres: bool = True
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be simulated, or would not be what the report states.
+
+        Raises:
+            ValueError: It cannot.
+        """
+        if self.stop_gateway and self.gateways < _GATEWAYS_MIN:
+            raise ValueError(f"expected {_GATEWAYS_MIN} gateways or more, of which the first is stopped, found {self.gateways}")
+        if self.gateways < 1 or self.accounts < 1 or self.accounts % self.gateways:
+            raise ValueError(
+                f"expected as many accounts behind each gateway, found {self.accounts} accounts and {self.gateways} gateways"
+            )
 
     @property
     def lease_real_sec(self) -> float:
@@ -394,12 +408,15 @@ def main() -> int:
     parser.add_argument("--scale", type=float, default=10.0, metavar="X", help="real seconds that a simulated one takes")
     parser.add_argument("--seed", type=int, default=1, metavar="N")
     asked = parser.parse_args()
+    try:
+        plan = Plan(
+            accounts=asked.accounts, gateways=asked.gateways, interval_sec=asked.interval, minutes=asked.minutes,
+            scale=asked.scale, seed=asked.seed,
+        )  # fmt: skip
+    except ValueError as error:
+        parser.error(str(error))
     bootstrap.enter(bootstrap.DEV_LOCK)
     folder = Path(tempfile.mkdtemp(prefix="ledger-fleet-"))
-    plan = Plan(
-        accounts=asked.accounts, gateways=asked.gateways, interval_sec=asked.interval, minutes=asked.minutes, scale=asked.scale,
-        seed=asked.seed,
-    )  # fmt: skip
     try:
         found = run(plan, folder, progress())
     except Broken as error:
