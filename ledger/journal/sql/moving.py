@@ -158,6 +158,30 @@ def arrive(journal: SqlJournal, account: AccountId, epoch: int) -> None:
             raise AccountMismatch(f"account {account} did not arrive: {_shown(found)}, expected epoch {epoch}")
 
 
+def note_moved(journal: SqlJournal, account: AccountId, head: Head, to: Location) -> None:
+    """Let a journal refuse the events of an account that it has as it was before a move, as it was restored.
+
+    Args:
+        journal: Which.
+        account: Which.
+        head: Its last one, which is a version of the account in the journal that it is in.
+        to: Its epoch there, and which that is. Harmless where that was noted before.
+
+    Raises:
+        AccountMismatch: Events were recorded meanwhile.
+    """
+    moved = Location(**{**_by_name(to), "state": MOVED})
+    with journal.engine.writing() as session:
+        values = (*_columns(moved), account_key(account), moved.epoch, head.version, head.hash)
+        session.execute(f"{_SET_LOCATION} AND epoch < ? {_AT_HEAD}", *values)
+        found = _require(session, account)[1]
+        if (found.state, found.epoch) != (MOVED, moved.epoch):
+            raise AccountMismatch(
+                f"account {account} is in {moved.other}, and events of it were recorded here meanwhile: {_shown(found)}. Let "
+                "nobody record here, and look at both with ledger verify"
+            )
+
+
 def restore_location(journal: SqlJournal, account: AccountId, location: Location, origins: Sequence[FormerJournal]) -> None:
     """Note of an account in a copy of a journal what is noted of it in the journal itself."""
     key = account_key(account)
