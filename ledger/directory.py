@@ -252,8 +252,8 @@ class Directory:
         found = _found(name, entry, ledger.journal)
         if found is not None and found.state == MOVED:
             raise AccountMoved(
-                f"account {name} has left {entry.journal} for {found.other}, epoch {found.epoch}. The directory does not have that "
-                f"yet. Finish the move: ledger account move {name} --to {self._name_of(found)}",
+                f"account {name} has left {entry.journal} for {found.other}, epoch {found.epoch}. The directory does not have "
+                f"that yet. Finish the move: ledger account move {name} --to {self._name_of(found)}",
                 journal=found.other,
                 epoch=found.epoch,
             )
