@@ -73,6 +73,8 @@ def init(journal: str | None) -> None:
 def add(journal: str | None, name: str, url: str) -> None:
     """Add a journal with the accounts that are in it; again, for accounts that were opened there since, or its new URL.
 
+    One that was restored takes the place of the journal of that name, and refuses accounts that have moved on since.
+
     The URL has no password: PGPASSFILE has it, or a URL under [journals] in ledger.toml.
 
     \b
@@ -186,6 +188,7 @@ def move(
     the new one. A move that was cut short goes on when the same command is run again.
 
     Where workers of ledger sync --fleet sync it, they end first, and do so no more: ledger fleet add, for the new journal.
+    Run it near the new journal: what is copied goes there in one transaction, and the account's engine waits for its end.
 
     \b
     Examples:

@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 
 import attrs
+import psycopg
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -42,8 +43,10 @@ from tests.support.journals import (
     START_US,
     Clock,
     Intruder,
+    digest_of,
     empty_postgres_url,
     fill,
+    ghost,
     new_url,
     opened,
 )
@@ -92,6 +95,40 @@ def test_all_that_belongs_to_the_account_moves(desk, directory):
     assert [one.key for one in journal.sent_notices()] == [keys[1]]
     assert journal.origins(ACCOUNT) == ((before.identity(), before.head(ACCOUNT).version),)
     assert journal.accounts() == [ACCOUNT]  # the other one stays
+
+
+def test_marks_and_raw_answers_go_to_the_other_database_together(monkeypatch, tmp_path):
+    desk, statements, answers = Desk(("sqlite", "postgres"), tmp_path), list[object](), [b"{%d}" % at for at in range(100)]
+    seen = [ghost(2 + at, 100, evidence=digest_of(raw)) for at, raw in enumerate(answers)]
+    desk.engine.journal.append(ACCOUNT, seen, evidence=answers)
+    for at in range(100):
+        desk.engine.journal.save_mark(ACCOUNT, attrs.evolve(MARKS[0], at_us=START_US + at * 90_000_000))
+    execute = psycopg.Cursor.execute
+
+    def counted(cursor, *values, **how):
+        statements.append(values)
+        return execute(cursor, *values, **how)
+
+    with desk.directory() as directory:
+        monkeypatch.setattr(psycopg.Cursor, "execute", counted)
+        until = dict[str, int]()
+        directory.move(ACCOUNT, "b", done=lambda step: until.update({step: len(statements)}))
+        monkeypatch.undo()
+        journal = directory.ledger(ACCOUNT).journal
+        assert until["copied"] < 100  # each is a round trip
+        assert len(list(journal.marks(ACCOUNT))) == len(list(journal.equity(ACCOUNT, "minute"))) == 100
+        assert sorted(journal.raw_evidence(ACCOUNT)) == sorted(desk.engine.journal.raw_evidence(ACCOUNT))
+        assert len(list(journal.raw_evidence(ACCOUNT))) == 101
+    desk.close()
+
+
+def test_a_raw_answer_that_is_gone_ends_the_move(desk, directory):
+    intruder = Intruder(desk.urls["a"])
+    intruder.disarm()
+    intruder("DELETE FROM evidence")
+    with pytest.raises(CorruptEvent, match="is not stored"):
+        directory.move(ACCOUNT, "b")
+    assert directory.open_journal("b").journal.accounts() == []
 
 
 def test_the_journal_that_it_left_names_the_new_one_and_counts_it_no_more(desk, directory):
