@@ -184,16 +184,26 @@ class Directory:
             located = {account: journal.location(account) for account in journal.accounts()}
             here = {account: found for account, found in located.items() if found.state not in (MOVED, ARRIVING)}
             elsewhere = {account: entry for account, entry in self.entries().items() if entry.journal != name}
-            left = [
-                self._left(account, found, elsewhere[account], journal)
-                for account, found in here.items()
-                if account in elsewhere
-            ]
+            came = {
+                one for one in here if one in elsewhere and self._has_come(one, here[one], elsewhere[one], journal, parents)
+            }
+            left = [self._left(one, here[one], elsewhere[one], journal) for one in here if one in elsewhere and one not in came]
             self._store.add_journal(ListedJournal(name, listed, journal.identity()), parents)
             for account, head, to in left:
                 note_moved(sql_journal(ledger), account, head, to)
-        entries = {account: ListedAccount(name, found.epoch) for account, found in here.items() if account not in elsewhere}
+        for account in came:
+            self._store.raise_epoch(account, ListedAccount(name, here[account].epoch))
+        entries = {one: ListedAccount(name, found.epoch) for one, found in here.items() if one not in elsewhere}
         return tuple(account for account, entry in entries.items() if self._store.add_account(account, entry))
+
+    def _has_come(
+        self, account: AccountId, found: Location, entry: ListedAccount, journal: Journal, parents: tuple[str, ...]
+    ) -> bool:
+        """Return whether an account has left for a journal by the one that a directory of before that move has it in."""
+        if found.epoch <= entry.epoch:
+            return False
+        left = self.open_journal(entry.journal).journal.location(account)
+        return (left.state, left.epoch) == (MOVED, found.epoch) and left.other_id in (journal.identity(), *parents)
 
     def _left(
         self, account: AccountId, found: Location, entry: ListedAccount, journal: Journal

@@ -296,6 +296,13 @@ def test_a_directory_of_before_some_moves_is_brought_up_to_date(tmp_path):
         assert directory.add("a", desk.urls["a"]) == ()
         assert directory.entry(ACCOUNT) == ("a", 3)
         assert directory.move(ACCOUNT, "b").epoch == 4
+        store = DirectoryStore(str(tmp_path / "of-a.db"))  # of before b was added
+        store.make()
+        store.add_journal(directory.listed("a"))
+        store.add_account(ACCOUNT, ListedAccount("a", 1))
+        with Directory(store) as of_a:
+            assert of_a.add("b", desk.urls["b"]) == ()
+            assert of_a.entry(ACCOUNT) == ("b", 4)
         put_back()
         with pytest.raises(AccountMoved, match=rf"ledger account move {ACCOUNT} --to b"):
             directory.account(ACCOUNT)
