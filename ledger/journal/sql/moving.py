@@ -17,7 +17,7 @@ from ledger.journal.evidence import StoredEvidence, required
 from ledger.journal.health import COLUMNS as HEALTH
 from ledger.journal.location import ARRIVING, LOCATION_COLUMNS, MOVED, MOVING, ORIGIN_COLUMNS, FormerJournal, Location
 from ledger.journal.sql import wire
-from ledger.journal.sql.engine import Row, Session
+from ledger.journal.sql.engine import Session
 from ledger.journal.sql.journal import SqlJournal
 from ledger.journal.sql.words import (
     HEAD,
@@ -31,7 +31,7 @@ from ledger.journal.sql.words import (
     replace,
 )
 from ledger.marks import BucketColumns, MarkColumns
-from ledger.postings import ASSERTED
+from ledger.postings import ASSERTED, Row
 from ledger.values import AccountId
 
 #: What is in memory at once, and goes to the other database together: so many rows, or rows of so many bytes.
