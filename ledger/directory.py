@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Final, NoReturn, Self, cast
 
 from attrs import frozen
 
-from ledger.errors import AccountMismatch, AccountUnknown, BadValue, CorruptEvent, JournalReplaced
+from ledger.errors import AccountMismatch, AccountMoved, AccountUnknown, BadValue, CorruptEvent, JournalReplaced
 from ledger.journal import Head, Journal
 from ledger.journal.directory import DirectoryStore, ListedAccount, ListedJournal, url_to_list
-from ledger.journal.location import ARRIVING, MOVED, MOVING, Location, refusal
+from ledger.journal.location import ARRIVING, MOVED, MOVING, Location
 from ledger.journal.verify.walk import verify_account
 from ledger.service import Account, Ledger, utc_now_us
 from ledger.values import AccountId
@@ -64,7 +64,7 @@ class Directory:
         self._store = store
         self._urls = dict(urls or {})
         self._now_us = now_us
-        self._ledgers: dict[str, Ledger] = {}
+        self._ledgers: dict[ListedJournal, Ledger] = {}
         self._lock = RLock()
 
     @classmethod
@@ -135,15 +135,17 @@ class Directory:
     def open_journal(self, name: str) -> Ledger:
         """Return a journal by its name; it stays open until the directory is closed.
 
+        One that has another URL or id in the directory meanwhile is opened anew; whoever has the former one keeps it open.
+
         Raises:
             BadValue: It is not in the directory.
             JournalReplaced: What is at its URL is another journal.
         """
         listed = self.listed(name)
         with self._lock:
-            if listed.name not in self._ledgers:
-                self._ledgers[listed.name] = self._opened(listed)
-            return self._ledgers[listed.name]
+            if listed not in self._ledgers:
+                self._ledgers[listed] = self._opened(listed)
+            return self._ledgers[listed]
 
     def _opened(self, listed: ListedJournal) -> Ledger:
         with ExitStack() as closed:
@@ -160,30 +162,63 @@ class Directory:
     def add(self, name: str, url: str) -> tuple[AccountId, ...]:
         """Add a journal and the accounts that are in it, and return those that are new. Harmless when it is repeated.
 
+        One that was restored from before an account moved on has that account still. It refuses its events from now on, as the
+        journal did whose place it takes.
+
         Args:
             name: What to call it.
             url: Where it is, without a password.
 
         Raises:
             BadValue: The URL has a password in it, or name or journal are in the directory as others.
-            AccountMismatch: An account of it is in another journal.
+            AccountMismatch: An account of it is in another journal, and what it has is no beginning of that.
         """
+        from ledger.journal.sql.moving import note_moved
+
         if not name or "/" in name or name != name.strip():
             raise BadValue(f"expected a name for the journal, one word without a slash, found {name!r}")
         listed = url_to_list(url)
         with Ledger.open(self._urls.get(name, listed), now_us=self._now_us) as ledger:
             journal = ledger.journal
             parents = tuple(one.journal_id for one in journal.parents())
-            here = [(account, journal.location(account)) for account in journal.accounts()]
-            here = [(account, found) for account, found in here if found.state not in (MOVED, ARRIVING)]
-            elsewhere = self.entries()
-            for account, _ in here:
-                if account in elsewhere and elsewhere[account].journal != name:
-                    raise AccountMismatch(
-                        f"account {account} is in {elsewhere[account].journal} by the directory: nothing was added"
-                    )
+            located = {account: journal.location(account) for account in journal.accounts()}
+            here = {account: found for account, found in located.items() if found.state not in (MOVED, ARRIVING)}
+            elsewhere = {account: entry for account, entry in self.entries().items() if entry.journal != name}
+            came = {
+                one for one in here if one in elsewhere and self._has_come(one, here[one], elsewhere[one], journal, parents)
+            }
+            left = [self._left(one, here[one], elsewhere[one], journal) for one in here if one in elsewhere and one not in came]
             self._store.add_journal(ListedJournal(name, listed, journal.identity()), parents)
-        return tuple(account for account, found in here if self._store.add_account(account, ListedAccount(name, found.epoch)))
+            for account, head, to in left:
+                note_moved(sql_journal(ledger), account, head, to)
+        for account in came:
+            self._store.raise_epoch(account, ListedAccount(name, here[account].epoch))
+        entries = {one: ListedAccount(name, found.epoch) for one, found in here.items() if one not in elsewhere}
+        return tuple(account for account, entry in entries.items() if self._store.add_account(account, entry))
+
+    def _has_come(
+        self, account: AccountId, found: Location, entry: ListedAccount, journal: Journal, parents: tuple[str, ...]
+    ) -> bool:
+        """Return whether an account has left for a journal by the one that a directory of before that move has it in."""
+        if found.epoch <= entry.epoch:
+            return False
+        left = self.open_journal(entry.journal).journal.location(account)
+        return (left.state, left.epoch) == (MOVED, found.epoch) and left.other_id in (journal.identity(), *parents)
+
+    def _left(
+        self, account: AccountId, found: Location, entry: ListedAccount, journal: Journal
+    ) -> tuple[AccountId, Head, Location]:
+        """Return where an account is that a journal has still: its head there, and its location by the directory."""
+        head, listed = journal.head(account), self.listed(entry.journal)
+        if head is None or found.epoch >= entry.epoch:
+            raise AccountMismatch(f"account {account} is in {entry.journal} by the directory: nothing was added")
+        if self.open_journal(entry.journal).journal.hash_at(account, head.version) != head.hash:
+            raise AccountMismatch(
+                f"account {account} is in {entry.journal} by the directory, which does not have version {head.version} "
+                "of this journal: these are two histories, and nothing was added. If it was restored, restore it anew, and "
+                "record nothing there before it is in the directory"
+            )
+        return account, head, Location(epoch=entry.epoch, other=str(listed), other_id=listed.journal_id)
 
     # ---- accounts
 
@@ -200,8 +235,18 @@ class Directory:
         return self._store.entry(_account_id(account))
 
     def claim(self, account: AccountId, name: str) -> None:
-        """Note that an account is going to be opened in a journal, before it is. Errors as ``DirectoryStore.add_account``."""
-        self._store.add_account(account, ListedAccount(self.listed(name).name, 1))
+        """Note that an account is going to be opened in a journal, before it is.
+
+        Raises:
+            AccountMismatch: It is in another journal, or was to be opened there.
+        """
+        try:
+            self._store.add_account(account, ListedAccount(self.listed(name).name, 1))
+        except AccountMismatch as error:
+            entry = self._store.entry(account)
+            if self.open_journal(entry.journal).journal.head(account) is None:
+                raise AccountMismatch(_not_opened(account, entry)) from error
+            raise
 
     def ledger(self, account: AccountId | str) -> Ledger:
         """Return the journal that an account is in.
@@ -214,25 +259,54 @@ class Directory:
         name = _account_id(account)
         entry = self._store.entry(name)
         ledger = self.open_journal(entry.journal)
-        if ledger.journal.head(name) is not None:
-            _require_there(name, entry, ledger.journal.location(name))
+        found = _found(name, entry, ledger.journal)
+        if found is not None and found.state == MOVED:
+            raise AccountMoved(
+                f"account {name} has left {entry.journal} for {found.other}, epoch {found.epoch}. The directory does not have "
+                f"that yet. Finish the move: ledger account move {name} --to {self._name_of(found)}",
+                journal=found.other,
+                epoch=found.epoch,
+            )
         return ledger
+
+    def _name_of(self, location: Location) -> str:
+        """Return the name of the journal that an account has left for; what is known of it where the directory has it not."""
+        names = (one.name for one in self.journals() if one.journal_id == location.other_id)
+        return next(names, str(location.other))
 
     def account(self, account: AccountId | str) -> Account:
         """Return an account of the journal that it is in. Errors as ``ledger``."""
         return self.ledger(account).account(_account_id(account))
 
     def accounts(self) -> list[Account]:
-        """Return the accounts of all journals that have events, by server and login. Errors as ``ledger``."""
-        journals = {name: ledger.journal for name, ledger in self.ledgers()}
-        known = {name: frozenset(journal.accounts()) for name, journal in journals.items()}
-        locations = {name: journal.locations() for name, journal in journals.items()}
+        """Return the accounts of all journals that have events, by server and login.
+
+        One whose move was cut short is returned as the journal has it that it has left for: that is all that was recorded.
+        Errors as ``ledger``.
+        """
+        entries = self.entries()  # first, so that what the journals have is no older
+        journals = dict(self.ledgers())
+        known = {name: frozenset(ledger.journal.accounts()) for name, ledger in journals.items()}
+        locations = {name: ledger.journal.locations() for name, ledger in journals.items()}
         found = []
-        for account, entry in self.entries().items():
-            if account in known[entry.journal]:
-                _require_there(account, entry, locations[entry.journal].get(account, Location()))
-                found.append(self.open_journal(entry.journal).account(account))
+        for account, entry in entries.items():
+            location = locations[entry.journal].get(account, Location()) if account in known[entry.journal] else None
+            _require_new_enough(account, entry, location)
+            if location is not None:
+                ledger = journals[entry.journal] if location.state != MOVED else self._followed(account, location)
+                found.append((ledger or self.ledger(account)).account(account))
         return found
+
+    def _followed(self, account: AccountId, left: Location) -> Ledger | None:
+        """Return the journal that an account has left for, if it is in the directory and has the account so."""
+        listed = next((one for one in self.journals() if one.journal_id == left.other_id), None)
+        if listed is None:
+            return None
+        ledger = self.open_journal(listed.name)
+        found = ledger.journal.location(account)
+        if found.state == MOVED and found.epoch > left.epoch:
+            return self._followed(account, found)
+        return ledger if found.epoch >= left.epoch and found.state != MOVED else None
 
     def ledgers(self) -> Iterator[tuple[str, Ledger]]:
         """Yield every journal with its name. Errors as ``open_journal``."""
@@ -267,15 +341,36 @@ class Directory:
                 with ``ledger verify``, or cancel the move.
         """
         name, target = _account_id(account), self.listed(to)
-        entry = self._store.entry(name)
+        entry = self._entry_to_move(name, target)
         if entry.journal == target.name:
             return _finish(self, name, entry, None, done)
         source = self.listed(entry.journal)
-        _Move(self, name, source, target, entry.epoch).leave(done, stop_work)
-        there = ListedAccount(target.name, entry.epoch + 1)
+        if _found(name, entry, self.open_journal(source.name).journal) is None:
+            raise AccountUnknown(_not_opened(name, entry))
+        epoch = _Move(self, name, source, target, entry.epoch).leave(done, stop_work)
+        there = ListedAccount(target.name, epoch)
         self._store.raise_epoch(name, there)
         done("listed")
         return _finish(self, name, there, source.name, done)
+
+    def _entry_to_move(self, account: AccountId, target: ListedJournal) -> ListedAccount:
+        """Return where an account is.
+
+        One that is between two journals is in none that ``add`` reads. So one that has left for the target, and is not open
+        there yet, is listed again where it was.
+        """
+        try:
+            return self._store.entry(account)
+        except AccountUnknown:
+            arriving = self.open_journal(target.name).journal.location(account)
+            source = next((one for one in self.journals() if one.journal_id == arriving.other_id), None)
+            if arriving.state != ARRIVING or source is None:
+                raise
+            left = self.open_journal(source.name).journal.location(account)
+            if (left.state, left.other_id, left.epoch) != (MOVED, target.journal_id, arriving.epoch):
+                raise
+            self._store.add_account(account, ListedAccount(source.name, left.epoch - 1))
+            return self._store.entry(account)
 
     def cancel_move(self, account: AccountId | str) -> str:
         """Cancel a move that was begun and did not leave yet, and return the name of the journal that the account stays in.
@@ -306,8 +401,11 @@ class _Move:
         self._target = sql_journal(directory.open_journal(target.name))
         self._to = Location(epoch=epoch, other=str(target), other_id=target.journal_id)
 
-    def leave(self, done: Callable[[str], object], stop_work: Callable[[Ledger, AccountId], object]) -> None:
-        """Go through the steps until the account has left. Those that an earlier mover has done change nothing."""
+    def leave(self, done: Callable[[str], object], stop_work: Callable[[Ledger, AccountId], object]) -> int:
+        """Go through the steps until the account has left, and return its epoch in the other journal.
+
+        Steps that an earlier mover has done change nothing.
+        """
         from ledger.journal.sql.moving import leave
 
         if self._source.location(self._account).state != MOVED:
@@ -315,7 +413,7 @@ class _Move:
             head = self._copied(done)
             leave(self._source, self._account, head, self._left)
             done("left")
-        self._require_left()
+        return self._require_left()
 
     @property
     def _left(self) -> Location:
@@ -353,12 +451,14 @@ class _Move:
                 f"the copy of {self._account} does not verify: version {problem.version}, {problem.field}: {problem.what}"
             )
 
-    def _require_left(self) -> None:
+    def _require_left(self) -> int:
+        """Return the epoch that the account has left for; a directory that was restored has an older one."""
         found = self._source.location(self._account)
         if found.state == MOVED and found.other_id != self._to.other_id:
             raise AccountMismatch(
                 f"account {self._account} has left for {found.other}: finish that move first, by the same ledger account move"
             )
+        return found.epoch if found.state == MOVED else self._left.epoch
 
 
 def _finish(
@@ -368,29 +468,45 @@ def _finish(
     from ledger.journal.sql.moving import arrive
 
     journal = sql_journal(directory.open_journal(entry.journal))
-    location = journal.location(account)
-    if location.state in (MOVING, MOVED):
+    location = _found(account, entry, journal)
+    if location is not None and location.state in (MOVING, MOVED):
         raise AccountMismatch(
             f"account {account} is on its way from {entry.journal} to {location.other}: finish that move first, or cancel it"
         )
-    if location.state == ARRIVING:
+    if location is not None and location.state == ARRIVING:
         arrive(journal, account, entry.epoch)
         done("arrived")
     head = journal.head(account)
     if head is None:
-        raise AccountUnknown(f"account {account} is not in {entry.journal}, where the directory has it")
+        raise AccountUnknown(_not_opened(account, entry))
     return Moved(account=account, source=source, target=entry.journal, epoch=entry.epoch, head=head)
 
 
-def _require_there(account: AccountId, entry: ListedAccount, found: Location) -> None:
-    """Refuse a journal that does not have an account as the directory has it."""
-    if found.state == MOVED:
-        raise refusal(account, found)
-    if found.epoch < entry.epoch:
+def _found(account: AccountId, entry: ListedAccount, journal: Journal) -> Location | None:
+    """Return the location of an account in the journal that the directory has it in; None if it was not opened there yet."""
+    found = None if journal.head(account) is None else journal.location(account)
+    _require_new_enough(account, entry, found)
+    return found
+
+
+def _require_new_enough(account: AccountId, entry: ListedAccount, found: Location | None) -> None:
+    """Refuse a journal that does not have an account yet as the directory has it; None is one without the account.
+
+    Only an account that is to be opened, in its first epoch, is in no journal.
+    """
+    if entry.epoch > (1 if found is None else found.epoch):
+        has = "does not have it" if found is None else f"has it in epoch {found.epoch}"
         raise JournalReplaced(
-            f"account {account} is in epoch {entry.epoch} by the directory, and {entry.journal} has it in epoch "
-            f"{found.epoch}: it is a copy of before a move. Put the right journal in its place"
+            f"account {account} is in epoch {entry.epoch} by the directory, and {entry.journal} {has}: it is a copy of before "
+            "a move. Put the right journal in its place"
         )
+
+
+def _not_opened(account: AccountId, entry: ListedAccount) -> str:
+    return (
+        f"account {account} is in {entry.journal} by the directory, and was not opened there yet: open it, "
+        f"ledger account open {account} --in {entry.journal}. Then ledger account move moves it"
+    )
 
 
 class DirectoryLedger(Ledger):

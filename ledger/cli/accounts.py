@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from ledger.cli.csv_output import ACCOUNT, csv_option, print_csv, require_one_format
-from ledger.cli.directory import move, where
+from ledger.cli.directory import move, refuse_journal, where
 from ledger.cli.options import (
     ACCOUNT_NAME,
     CLOCK,
@@ -32,7 +33,7 @@ from ledger.proposals import CorrectionRequest, propose
 from ledger.values import AccountId, MarginMode
 
 if TYPE_CHECKING:
-    from ledger.service import Account
+    from ledger.service import Account, Ledger
 
 
 @click.group("account", short_help="Open or move an account, correct its clock or order, decide about its identity.")
@@ -61,13 +62,24 @@ def open_account(
       ledger account open Broker-Live/70113 --currency USD --mode hedging --server-tz ny-close
       ledger account open Broker-Live/70113 --currency USD --mode hedging --in eu
     """
-    if in_journal is not None:  # before it is opened, so that no other journal opens it too
-        with open_directory() as found:
-            found.claim(name, in_journal)
-    with open_ledger(journal) as ledger:
+    with _ledger_to_open_in(journal, name, in_journal) as ledger:
         outcome = ledger.account(name).open(currency=currency, mode=mode, clock=server_tz)
     did = "opened" if outcome is Outcome.APPENDED else "is open already with these terms"
     print_line(f"account {name} {did}: {currency.upper()}, {mode}, server clock {server_tz}")
+
+
+@contextmanager
+def _ledger_to_open_in(journal: str | None, name: AccountId, in_journal: str | None) -> Iterator[Ledger]:
+    """Open the journal that an account is to be opened in: the one of the directory that is named, else as every command."""
+    if in_journal is None:
+        with open_ledger(journal) as ledger:
+            yield ledger
+        return
+    refuse_journal(journal)
+    with open_directory() as found:
+        found.open_journal(in_journal)  # before it is claimed: one that does not answer gets no accounts
+        found.claim(name, in_journal)  # before it is opened, so that no other journal opens it too
+        yield found.ledger(name)
 
 
 @account.command("clock")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from ledger.cli.chosen import chosen
 from ledger.cli.options import (
     ACCOUNT_NAME,
     directory_url,
@@ -16,12 +17,13 @@ from ledger.cli.options import (
     require_consent,
     yes_option,
 )
-from ledger.cli.output import print_json, print_line, print_table, steps
+from ledger.cli.output import print_json, print_line, print_table, steps, warn
 from ledger.errors import BadValue
 from ledger.json_views import Json, name_json
 
 if TYPE_CHECKING:
-    from ledger.directory import Moved
+    from ledger.directory import Directory, Moved
+    from ledger.journal.directory import ListedJournal
     from ledger.journal.location import Location
     from ledger.service import Ledger
     from ledger.values import AccountId
@@ -55,7 +57,7 @@ def init(journal: str | None) -> None:
     """
     from ledger.journal.directory import DirectoryStore
 
-    _refuse_journal(journal)
+    refuse_journal(journal)
     store = DirectoryStore(directory_url())
     try:
         is_new = store.make()
@@ -71,6 +73,8 @@ def init(journal: str | None) -> None:
 def add(journal: str | None, name: str, url: str) -> None:
     """Add a journal with the accounts that are in it; again, for accounts that were opened there since, or its new URL.
 
+    One that was restored takes the place of the journal of that name, and refuses accounts that have moved on since.
+
     The URL has no password: PGPASSFILE has it, or a URL under [journals] in ledger.toml.
 
     \b
@@ -78,7 +82,7 @@ def add(journal: str | None, name: str, url: str) -> None:
       ledger directory add eu postgresql+psycopg://ledger@eu-db/desk
       ledger directory add asia postgresql+psycopg://ledger@asia-db/desk
     """
-    _refuse_journal(journal)
+    refuse_journal(journal)
     with open_directory() as found:
         accounts = found.add(name, url)
         listed = found.listed(name)
@@ -95,7 +99,7 @@ def show(journal: str | None, as_json: bool) -> None:  # noqa: FBT001
     Example:
       ledger directory show --json
     """
-    _refuse_journal(journal)
+    refuse_journal(journal)
     with open_directory() as found:
         journals, entries = found.journals(), found.entries()
     counts = Counter(one.journal for one in entries.values())
@@ -124,9 +128,9 @@ def show(journal: str | None, as_json: bool) -> None:  # noqa: FBT001
     )
 
 
-def _refuse_journal(journal: str | None) -> None:
+def refuse_journal(journal: str | None) -> None:
     """Refuse a journal where a directory is meant: settings are read from the file of a journal that is named."""
-    if journal is not None:
+    if journal is not None or chosen().journal is not None:
         raise BadValue("this is about the directory of ledger.toml here, or of --config FILE: leave --journal out")
 
 
@@ -141,7 +145,7 @@ def where(journal: str | None, name: AccountId, as_json: bool) -> None:  # noqa:
     Example:
       ledger account where Broker-Live/70113
     """
-    _refuse_journal(journal)
+    refuse_journal(journal)
     with open_directory() as found:
         entry = found.entry(name)
         location = found.open_journal(entry.journal).journal.location(name)
@@ -184,13 +188,14 @@ def move(
     the new one. A move that was cut short goes on when the same command is run again.
 
     Where workers of ledger sync --fleet sync it, they end first, and do so no more: ledger fleet add, for the new journal.
+    Run it near the new journal: what is copied goes there in one transaction, and the account's engine waits for its end.
 
     \b
     Examples:
       ledger account move Broker-Live/70113 --to asia --yes
       ledger account move Broker-Live/70113 --cancel --yes
     """
-    _refuse_journal(journal)
+    refuse_journal(journal)
     if (to is None) is not cancel:
         raise click.UsageError("expected --to NAME or --cancel, one of the two")
     what = "a cancelled move" if cancel else "a move"
@@ -198,17 +203,38 @@ def move(
     require_consent(yes=yes, question=question, what=what, err=as_json)
     with open_directory() as found, steps() as step:
         if to is None:
-            print_line(f"account {name} stays in {found.cancel_move(name)}, and accepts events again")
-            print_line(f"if workers synced it: ledger fleet resume {name}")
+            found.cancel_move(name)
+            _print_cancelled(found, name, as_json=as_json)
             return
         moved = found.move(name, to, stop_work=_stop_workers, done=lambda done: step(f"{name}: {_WORDS[done]}"))
-    _print_moved(moved, as_json=as_json)
+        _print_moved(moved, as_json=as_json)
+        if moved.source is not None and _stop_workers(found.open_journal(moved.source), name):
+            _warn_of_workers(name, found.listed(moved.target))
 
 
-def _stop_workers(ledger: Ledger, name: AccountId) -> None:
+def _stop_workers(ledger: Ledger, name: AccountId) -> bool:
+    """Let no worker sync an account of a journal, and return whether its fleet has it; harmless once it is stopped."""
     from ledger.fleet.leases import stop
 
-    stop(ledger.journal, name)
+    return stop(ledger.journal, name)
+
+
+def _warn_of_workers(name: AccountId, there: ListedJournal) -> None:
+    """Write beside the output that nobody syncs an account any more, and how to begin again."""
+    if there.url.startswith("postgresql"):
+        how = f"ledger fleet add {name} --gateway ADDRESS --journal {there.url}"
+    else:
+        how = f"{there.name} is in SQLite and has no fleet, so ledger sync --account {name} --journal {there.url}"
+    warn(f"the workers that synced {name} do so no more: {how}")
+
+
+def _print_cancelled(found: Directory, name: AccountId, *, as_json: bool) -> None:
+    entry = found.entry(name)
+    if as_json:
+        print_json(_where_json(name, entry.journal, entry.epoch, found.ledger(name).journal.location(name)))
+        return
+    print_line(f"account {name} stays in {entry.journal}, and accepts events again")
+    print_line(f"if workers synced it: ledger fleet resume {name}")
 
 
 def _print_moved(moved: Moved, *, as_json: bool) -> None:

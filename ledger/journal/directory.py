@@ -194,12 +194,12 @@ class DirectoryStore:
         if not found:
             raise AccountUnknown(
                 f"account {account} is not in the directory {self.shown}: add the journal that it is in, "
-                "ledger directory add NAME URL, which adds its accounts"
+                f"ledger directory add NAME URL, which adds its accounts. A new one: ledger account open {account} --in NAME"
             )
         return ListedAccount(*found[0])
 
     def add_account(self, account: AccountId, entry: ListedAccount) -> bool:
-        """Add an account, and return whether it is new. Harmless where it is there already.
+        """Add an account, and return whether it is new; one of the same journal only has its epoch raised.
 
         Raises:
             AccountMismatch: The account is in another journal.
@@ -208,6 +208,8 @@ class DirectoryStore:
             text = "INSERT INTO directory_accounts (server, login, journal, epoch) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING"
             is_new = bool(session.execute(text, account.server, account.login, *entry))
             found = ListedAccount(*session.query(_ENTRY, account.server, account.login)[0])
+            if found.journal == entry.journal:
+                session.execute(_RAISE, *entry, account.server, account.login, entry.epoch)
         if found.journal != entry.journal:
             raise AccountMismatch(
                 f"account {account} is in {found.journal} by the directory, not in {entry.journal}: an account is in one "

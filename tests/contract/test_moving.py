@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from functools import partial
+from pathlib import Path
 
 import attrs
+import psycopg
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -40,8 +43,10 @@ from tests.support.journals import (
     START_US,
     Clock,
     Intruder,
+    digest_of,
     empty_postgres_url,
     fill,
+    ghost,
     new_url,
     opened,
 )
@@ -90,6 +95,40 @@ def test_all_that_belongs_to_the_account_moves(desk, directory):
     assert [one.key for one in journal.sent_notices()] == [keys[1]]
     assert journal.origins(ACCOUNT) == ((before.identity(), before.head(ACCOUNT).version),)
     assert journal.accounts() == [ACCOUNT]  # the other one stays
+
+
+def test_marks_and_raw_answers_go_to_the_other_database_together(monkeypatch, tmp_path):
+    desk, statements, answers = Desk(("sqlite", "postgres"), tmp_path), list[object](), [b"{%d}" % at for at in range(100)]
+    seen = [ghost(2 + at, 100, evidence=digest_of(raw)) for at, raw in enumerate(answers)]
+    desk.engine.journal.append(ACCOUNT, seen, evidence=answers)
+    for at in range(100):
+        desk.engine.journal.save_mark(ACCOUNT, attrs.evolve(MARKS[0], at_us=START_US + at * 90_000_000))
+    execute = psycopg.Cursor.execute
+
+    def counted(cursor, *values, **how):
+        statements.append(values)
+        return execute(cursor, *values, **how)
+
+    with desk.directory() as directory:
+        monkeypatch.setattr(psycopg.Cursor, "execute", counted)
+        until = dict[str, int]()
+        directory.move(ACCOUNT, "b", done=lambda step: until.update({step: len(statements)}))
+        monkeypatch.undo()
+        journal = directory.ledger(ACCOUNT).journal
+        assert until["copied"] < 100  # each is a round trip
+        assert len(list(journal.marks(ACCOUNT))) == len(list(journal.equity(ACCOUNT, "minute"))) == 100
+        assert sorted(journal.raw_evidence(ACCOUNT)) == sorted(desk.engine.journal.raw_evidence(ACCOUNT))
+        assert len(list(journal.raw_evidence(ACCOUNT))) == 101
+    desk.close()
+
+
+def test_a_raw_answer_that_is_gone_ends_the_move(desk, directory):
+    intruder = Intruder(desk.urls["a"])
+    intruder.disarm()
+    intruder("DELETE FROM evidence")
+    with pytest.raises(CorruptEvent, match="is not stored"):
+        directory.move(ACCOUNT, "b")
+    assert directory.open_journal("b").journal.accounts() == []
 
 
 def test_the_journal_that_it_left_names_the_new_one_and_counts_it_no_more(desk, directory):
@@ -185,6 +224,136 @@ def test_a_copy_of_before_the_move_is_not_taken_for_the_journal(tmp_path):
     desk.close()
 
 
+def test_a_copy_of_before_the_account_came_is_not_taken_for_the_journal(tmp_path):
+    desk = Desk(("sqlite", "sqlite"), tmp_path)
+    older = str(tmp_path / "older.db")
+    with desk.directory() as directory:
+        copy_journal(directory.open_journal("b").journal, older, Clock())
+        directory.move(ACCOUNT, "b")
+    with Directory.open(desk.directory_url, journals={"b": older}) as directory:
+        for ask in (
+            lambda: directory.account(ACCOUNT),
+            directory.accounts,
+            *(partial(directory.move, ACCOUNT, to) for to in "ab"),
+        ):
+            with pytest.raises(JournalReplaced, match=r"epoch 2 by the directory, and b does not have it"):
+                ask()
+        assert directory.open_journal("b").journal.head(ACCOUNT) is None  # no second history was begun
+    desk.close()
+
+
+def restored(desk, name, folder):
+    """Return the URL of a journal that was restored from a journal of a desk, in the same kind of database."""
+    url = empty_postgres_url() if desk.urls[name].startswith("postgres") else f"sqlite:///{folder}/restored.db"
+    with Ledger.open(desk.urls[name]) as ledger:
+        restore_journal(ledger.journal, url, Clock())
+    return url
+
+
+def test_a_journal_restored_from_before_an_account_left_refuses_it_once_it_takes_its_place(desk, directory, tmp_path):
+    desk.engine.journal.append(OTHER, [opened(OTHER), fill(1)])
+    assert directory.add("a", desk.urls["a"]) == (OTHER,)
+    url = restored(desk, "a", tmp_path)
+    directory.move(ACCOUNT, "b")
+    desk.record(directory.ledger(ACCOUNT))
+    for _ in range(2):
+        assert directory.add("a", url) == ()
+    with Ledger.open(url) as ledger, pytest.raises(AccountMoved, match=r"has moved to b \(.*epoch 2"):
+        ledger.account(ACCOUNT).record(fill(500))
+    assert directory.account(OTHER).record(fill(500)) is Outcome.APPENDED
+    assert [one.name for one in directory.accounts()] == [ACCOUNT, OTHER]
+    assert directory.move(ACCOUNT, "a").epoch == 3
+    assert directory.account(ACCOUNT).record(fill(501)) is Outcome.APPENDED
+    assert directory.ledger(ACCOUNT).verify().ok
+
+
+def test_a_restored_journal_with_a_history_of_its_own_is_not_added(desk, directory, tmp_path):
+    url = restored(desk, "a", tmp_path)
+    with Ledger.open(url) as ledger:
+        with pytest.raises(AccountMismatch, match="is in a by the directory: nothing was added"):
+            directory.add("c", url)  # in the same epoch
+        directory.move(ACCOUNT, "b")
+        ledger.account(ACCOUNT).record(fill(500))
+        with pytest.raises(AccountMismatch, match="two histories, and nothing was added"):
+            directory.add("a", url)
+        assert ledger.account(ACCOUNT).record(fill(501)) is Outcome.APPENDED
+    assert directory.listed("a").url == desk.urls["a"] or desk.urls["a"].startswith("postgres")
+
+
+def test_a_directory_of_before_some_moves_is_brought_up_to_date(tmp_path):
+    desk = Desk(("sqlite", "sqlite"), tmp_path)
+    older = Path(desk.directory_url.removeprefix("sqlite:///")).read_bytes()
+
+    def put_back():
+        Path(desk.directory_url.removeprefix("sqlite:///")).write_bytes(older)
+
+    with desk.directory() as directory:
+        for to in "ba":
+            directory.move(ACCOUNT, to)
+        put_back()
+        with pytest.raises(AccountMismatch, match="here in epoch 3, epoch 1 was expected"):
+            directory.move(ACCOUNT, "b")
+        assert directory.add("a", desk.urls["a"]) == ()
+        assert directory.entry(ACCOUNT) == ("a", 3)
+        assert directory.move(ACCOUNT, "b").epoch == 4
+        store = DirectoryStore(str(tmp_path / "of-a.db"))  # of before b was added
+        store.make()
+        store.add_journal(directory.listed("a"))
+        store.add_account(ACCOUNT, ListedAccount("a", 1))
+        with Directory(store) as of_a:
+            assert of_a.add("b", desk.urls["b"]) == ()
+            assert of_a.entry(ACCOUNT) == ("b", 4)
+        put_back()
+        with pytest.raises(AccountMoved, match=rf"ledger account move {ACCOUNT} --to b"):
+            directory.account(ACCOUNT)
+        assert [one.ledger for one in directory.accounts()] == [directory.open_journal("b")]
+        assert directory.move(ACCOUNT, "b").epoch == 4
+        assert directory.entry(ACCOUNT) == ("b", 4)
+        desk.record(directory.ledger(ACCOUNT))
+    desk.require_whole("b")
+    desk.close()
+
+
+def test_a_journal_that_is_elsewhere_now_is_opened_there(tmp_path):
+    desk = Desk(("sqlite", "sqlite"), tmp_path)
+    with desk.directory() as engine, desk.directory() as operator:
+        before = engine.account(ACCOUNT)
+        copy_journal(desk.engine.journal, str(tmp_path / "new.db"), Clock())
+        operator.add("a", str(tmp_path / "new.db"))
+        desk.record(engine.ledger(ACCOUNT))
+        with Ledger.open(str(tmp_path / "new.db")) as ledger:
+            assert ledger.account(ACCOUNT).version == before.version + 1  # and who has the former one reads it still
+    desk.close()
+
+
+class Ended(Exception):
+    """What ends a mover behind a step."""
+
+
+def test_a_move_that_was_cut_short_hides_no_other_account_and_is_finished(desk, directory):
+    def end(step):
+        if step == "left":
+            raise Ended
+
+    desk.engine.journal.append(OTHER, [opened(OTHER), fill(1)])
+    directory.add("a", desk.urls["a"])
+    with pytest.raises(Ended):
+        directory.move(ACCOUNT, "b", done=end)
+    found = directory.accounts()
+    assert [one.name for one in found] == [ACCOUNT, OTHER]
+    assert found[0].portfolio.state() == desk.engine.account(ACCOUNT).portfolio.state()
+    with pytest.raises(AccountMoved, match=rf"Finish the move: ledger account move {ACCOUNT} --to b$"):
+        directory.account(ACCOUNT)
+    with Directory.create(empty_postgres_url()) as anew:  # the former one was lost
+        for name, url in desk.urls.items():
+            assert anew.add(name, url) == ((OTHER,) if name == "a" else ())
+        with pytest.raises(AccountUnknown):
+            anew.move(ACCOUNT, "a")
+        assert anew.move(ACCOUNT, "b").epoch == 2
+        desk.record(anew.ledger(ACCOUNT))
+    desk.require_whole("b")
+
+
 def test_an_account_that_the_other_journal_has_on_its_own_does_not_move_there(desk, directory):
     directory.open_journal("b").journal.append(ACCOUNT, [opened(), fill(1, profit=5)])
     with pytest.raises(AccountMismatch, match="an account is in one journal"):
@@ -239,12 +408,17 @@ def test_an_epoch_only_rises_whoever_writes(store, tmp_path):
             directory.add(name, new_journal("sqlite", tmp_path / name))
         directory.claim(ACCOUNT, "a")
         directory.claim(ACCOUNT, "a")
-        with pytest.raises(AccountMismatch, match="is in a by the directory"):
+        with pytest.raises(AccountMismatch, match=r"is in a by the directory, and was not opened there yet.*--in a"):
             directory.claim(ACCOUNT, "b")
+        assert directory.accounts() == []
+        for to in "ab":
+            with pytest.raises(AccountUnknown, match=r"was not opened there yet.*--in a"):
+                directory.move(ACCOUNT, to)
         store.raise_epoch(ACCOUNT, ListedAccount("b", 3))
         store.raise_epoch(ACCOUNT, ListedAccount("a", 2))  # by a slower mover
         assert directory.entry(str(ACCOUNT)) == ("b", 3)
-        assert directory.accounts() == []  # it was not opened yet
+        with pytest.raises(JournalReplaced, match="does not have it"):
+            directory.accounts()
         intruder = Intruder(store.shown)
         for statement in ("UPDATE directory_accounts SET journal = 'a'", "DELETE FROM directory_accounts"):
             with pytest.raises(Exception, match="an epoch only rises"):

@@ -71,7 +71,9 @@ def test_what_is_about_a_fleet_is_refused_with_the_names(urls):
 def test_an_account_moves_and_its_commands_follow_it(urls):
     assert run("account", "move", str(ACCOUNT), "--to", "asia").code == 2  # nobody is there to be asked
     assert run("fleet", "add", str(ACCOUNT), "--gateway", "tcp://127.0.0.1:1", "--journal", urls["eu"]).code == 0
-    moved = run("account", "move", str(ACCOUNT), "--to", urls["asia"], "--yes", "--json").json()
+    done = run("account", "move", str(ACCOUNT), "--to", urls["asia"], "--yes", "--json")
+    assert f"do so no more: asia is in SQLite and has no fleet, so ledger sync --account {ACCOUNT}" in done.err.decode()
+    moved = done.json()
     assert [one["stopped"] for one in run("fleet", "list", "--json", "--journal", urls["eu"]).json()] == [True]
     assert (moved["from"], moved["to"], moved["epoch"], moved["version"]) == ("eu", "asia", 2, 3)
     again = run("account", "move", str(ACCOUNT), "--to", "asia", "--yes", "--json").json()
@@ -95,6 +97,41 @@ def test_an_account_is_opened_in_one_journal(urls):
     assert (refused.code, "is in eu by the directory" in refused.text) == (2, True)
     with Ledger.open(urls["asia"]) as asia:
         assert [str(one.name) for one in asia.accounts()] == [str(OTHER)]
+
+
+def test_an_account_is_opened_in_the_journal_of_in_and_in_no_other(urls, tmp_path, monkeypatch):
+    third = ("account", "open", "Prop-2/881", "--currency", "EUR", "--mode", "netting")
+    assert "ledger account open Prop-2/881 --in NAME" in run(*third).text
+    monkeypatch.setenv("LEDGER_JOURNAL", urls["asia"])
+    opened_in_eu = (*third, "--in", "eu", "--config", str(tmp_path / "ledger.toml"))
+    for refused in (run(*opened_in_eu, "--journal", urls["asia"]), run("--journal", urls["asia"], *opened_in_eu)):
+        assert (refused.code, "leave --journal out" in refused.text) == (2, True), refused.text
+    assert run(*third, "--in", "eu").code == 2  # the file is not read beside a journal that the environment names
+    assert run(*opened_in_eu).code == 0
+    monkeypatch.delenv("LEDGER_JOURNAL")
+    assert run("account", "where", "Prop-2/881", "--json").json()["journal"] == "eu"
+    with Ledger.open(urls["eu"]) as eu, Ledger.open(urls["asia"]) as asia:
+        assert (eu.account("Prop-2/881").version, asia.account("Prop-2/881").version) == (1, 0)
+
+
+def test_an_account_whose_opening_failed_is_opened_where_it_was_to_be(urls):
+    third = ("account", "open", "Prop-2/881", "--mode", "netting")
+    assert run(*third, "--currency", "EUR EUR EUR", "--in", "eu").code == 2
+    for words in ((*third, "--currency", "EUR", "--in", "asia"), ("account", "move", "Prop-2/881", "--to", "asia", "--yes")):
+        assert "was not opened there yet: open it, ledger account open Prop-2/881 --in eu" in run(*words).text
+    assert run(*third, "--currency", "EUR", "--in", "eu").code == 0
+    moved = run("account", "move", "Prop-2/881", "--to", "asia", "--yes")
+    assert (moved.code, moved.err) == (0, b"")  # no worker synced it
+
+
+def test_a_cancelled_move_is_printed_as_json_too(urls):
+    with Ledger.open(urls["asia"]) as asia:
+        asia.journal.append(ACCOUNT, [opened(ACCOUNT), fill(1, profit=5)])  # in both, so that the move cannot be finished
+    assert run("account", "move", str(ACCOUNT), "--to", "asia", "--yes").code == 2
+    assert run("account", "where", str(ACCOUNT), "--json").json()["state"] == "moving"
+    cancelled = run("account", "move", str(ACCOUNT), "--cancel", "--yes", "--json").json()
+    assert (cancelled["journal"], cancelled["epoch"], cancelled["state"]) == ("eu", 1, "here")
+    assert cancelled == run("account", "where", str(ACCOUNT), "--json").json()
 
 
 def test_settings_that_contradict_one_another_are_refused(urls, tmp_path):

@@ -6,24 +6,39 @@ change of the head's row under the lock that appends take: what was acknowledged
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
 from ledger.codec import Stored
 from ledger.errors import AccountMismatch, AccountUnknown, CorruptEvent
 from ledger.journal import Head
 from ledger.journal.admission import admit_verbatim, start
-from ledger.journal.evidence import StoredEvidence, evidence_of
+from ledger.journal.evidence import StoredEvidence, required
 from ledger.journal.health import COLUMNS as HEALTH
 from ledger.journal.location import ARRIVING, LOCATION_COLUMNS, MOVED, MOVING, ORIGIN_COLUMNS, FormerJournal, Location
 from ledger.journal.sql import wire
 from ledger.journal.sql.engine import Session
 from ledger.journal.sql.journal import SqlJournal
-from ledger.journal.sql.words import HEAD, LATEST_ASSERTED, ROW, about_position, account_key, insert, replace
+from ledger.journal.sql.words import (
+    HEAD,
+    LATEST_ASSERTED,
+    ROW,
+    about_position,
+    account_key,
+    among,
+    for_postgres,
+    insert,
+    replace,
+)
 from ledger.marks import BucketColumns, MarkColumns
+from ledger.postings import ASSERTED, Row
 from ledger.values import AccountId
 
+#: What is in memory at once, and goes to the other database together: so many rows, or rows of so many bytes.
 _ROWS: Final = 2000
+_BYTES: Final = 8 * 1024 * 1024
+#: So many raw answers are read at once: one may have megabytes.
+_ANSWERS: Final = 4
 _FOUND: Final = f"SELECT {HEAD}, {', '.join(LOCATION_COLUMNS)} FROM heads WHERE account_id = ?"
 _SET_LOCATION: Final = f"UPDATE heads SET {', '.join(f'{name} = ?' for name in LOCATION_COLUMNS)} WHERE account_id = ?"
 _SET_HEAD: Final = f"UPDATE heads SET {', '.join(f'{name} = ?' for name in Head._fields)} WHERE account_id = ?"
@@ -158,6 +173,30 @@ def arrive(journal: SqlJournal, account: AccountId, epoch: int) -> None:
             raise AccountMismatch(f"account {account} did not arrive: {_shown(found)}, expected epoch {epoch}")
 
 
+def note_moved(journal: SqlJournal, account: AccountId, head: Head, to: Location) -> None:
+    """Let a journal refuse the events of an account that it has as it was before a move, as it was restored.
+
+    Args:
+        journal: Which.
+        account: Which.
+        head: Its last one, which is a version of the account in the journal that it is in.
+        to: Its epoch there, and which that is. Harmless where that was noted before.
+
+    Raises:
+        AccountMismatch: Events were recorded meanwhile.
+    """
+    moved = Location(**{**_by_name(to), "state": MOVED})
+    with journal.engine.writing() as session:
+        values = (*_columns(moved), account_key(account), moved.epoch, head.version, head.hash)
+        session.execute(f"{_SET_LOCATION} AND epoch < ? {_AT_HEAD}", *values)
+        found = _require(session, account)[1]
+        if (found.state, found.epoch) != (MOVED, moved.epoch):
+            raise AccountMismatch(
+                f"account {account} is in {moved.other}, and events of it were recorded here meanwhile: {_shown(found)}. Let "
+                "nobody record here, and look at both with ledger verify"
+            )
+
+
 def restore_location(journal: SqlJournal, account: AccountId, location: Location, origins: Sequence[FormerJournal]) -> None:
     """Note of an account in a copy of a journal what is noted of it in the journal itself."""
     key = account_key(account)
@@ -221,20 +260,29 @@ def _shown(location: Location) -> str:
 
 def _copy_events(source: SqlJournal, session: Session, account: AccountId, begun: Head, head: Head) -> Head:
     """Copy events with their raw answers, and return the head behind them."""
-    key, kept = account_key(account), set[str]()
+    key, kept, is_new = account_key(account), set[str](), not begun.version
+    latest: dict[int | None, tuple[int, int] | None] = {}
 
     def latest_asserted(position_id: int | None) -> tuple[int, int] | None:
-        about, values = about_position(position_id)
-        found = session.query(LATEST_ASSERTED % about, key, *values)
-        return (found[0][0], found[0][1]) if found else None
+        if position_id not in latest and not is_new:
+            about, values = about_position(position_id)
+            found = session.query(LATEST_ASSERTED % about, key, *values)
+            latest[position_id] = (found[0][0], found[0][1]) if found else None
+        return latest.get(position_id)
 
     for after in range(begun.version, head.version, _ROWS):
         rows = list(source.rows(account, after=after, upto=min(after + _ROWS, head.version)))
         appended = admit_verbatim(account, begun, rows, latest_asserted)
+        for row in appended.rows:
+            if row.placement == ASSERTED and row.order_msc is not None and row.order_deal is not None:
+                latest[row.position_id] = row.order_msc, row.order_deal
         _insert_events(session, [(key, *row) for row in appended.rows])
-        for answer in evidence_of(source, account, rows, kept):
-            if not session.query("SELECT 1 FROM evidence WHERE account_id = ? AND digest = ?", key, answer.digest):
-                session.execute(insert("evidence", _EVIDENCE), key, *answer)
+        digests = [
+            digest for digest in dict.fromkeys(row.evidence for row in rows) if digest is not None and digest not in kept
+        ]
+        kept.update(digests)
+        if digests:
+            _copy_evidence(source, session, account, digests)
         begun = appended.head
     return begun
 
@@ -245,6 +293,53 @@ def _insert_events(session: Session, rows: list[tuple[Any, ...]]) -> None:
         wire.copy(driver.cursor(), rows)
     else:
         driver.executemany(_INSERT_EVENT, rows)
+
+
+def _copy_evidence(source: SqlJournal, session: Session, account: AccountId, digests: Sequence[str]) -> None:
+    """Copy raw answers, those that are not there yet.
+
+    Raises:
+        CorruptEvent: One is not stored in the source.
+    """
+    key, (marks, values) = account_key(account), among(digests)
+    of_these = f"FROM evidence WHERE account_id = ? AND digest IN ({marks})"
+    there = {digest for (digest,) in session.query(f"SELECT digest {of_these}", key, *values)}
+    missing = [digest for digest in digests if digest not in there]
+    if not missing:
+        return
+    marks, values = among(missing)
+    text = f"SELECT {', '.join(StoredEvidence._fields)} FROM evidence WHERE account_id = ? AND digest IN ({marks})"
+    copied = set[str]()
+
+    def answers() -> Iterator[Row]:
+        for row in source.stream_rows(text, key, *values, lenient=True, at_once=_ANSWERS):
+            copied.add(row[0])
+            yield (key, *row)
+
+    _write(session, insert("evidence", _EVIDENCE), answers())
+    for digest in missing:
+        if digest not in copied:
+            required(source, account, digest)
+
+
+def _write(session: Session, text: str, rows: Iterable[Row]) -> None:
+    """Carry out a statement for many rows: one at a time would be a round trip each."""
+    driver = session.driver
+    statement = for_postgres(text) if hasattr(driver, "pgconn") else text
+    for block in _blocks(rows):
+        driver.cursor().executemany(statement, block)
+
+
+def _blocks(rows: Iterable[Row]) -> Iterator[list[Row]]:
+    block, size = list[Row](), 0
+    for row in rows:
+        block.append(row)
+        size += sum(len(value) for value in row if isinstance(value, bytes))
+        if len(block) == _ROWS or size >= _BYTES:
+            yield block
+            block, size = [], 0
+    if block:
+        yield block
 
 
 def _copy_origins(source: SqlJournal, session: Session, account: AccountId, head: Head) -> None:
@@ -266,14 +361,14 @@ def _copy_beside(source: SqlJournal, session: Session, account: AccountId) -> No
     key = account_key(account)
     for table, (columns, keys) in _BESIDE.items():
         text = replace(table, ("account_id", *columns), ("account_id", *keys))
-        for row in source.stream_rows(f"SELECT {', '.join(columns)} FROM {table} WHERE account_id = ?", key):
-            session.execute(text, key, *row)
+        rows = source.stream_rows(f"SELECT {', '.join(columns)} FROM {table} WHERE account_id = ?", key)
+        _write(session, text, ((key, *row) for row in rows))
 
 
 def _copy_notices(source: SqlJournal, target: SqlJournal, session: Session, account: AccountId) -> None:
     """Copy which notices about the account were sent: their keys name the journal, which is another now."""
     of_source, of_target = (f"ledger:{one.identity()}:{account}:" for one in (source, target))
     text = f"SELECT {', '.join(_NOTICE)} FROM sent_notices WHERE substr(key, 1, {len(of_source)}) = ?"
-    for key, *rest in source.stream_rows(text, of_source):
-        moved = f"{of_target}{str(key).removeprefix(of_source)}"
-        session.execute(insert("sent_notices", _NOTICE, ("key", "stage", "channel")), moved, *rest)
+    rows = source.stream_rows(text, of_source)
+    moved = ((f"{of_target}{str(key).removeprefix(of_source)}", *rest) for key, *rest in rows)
+    _write(session, insert("sent_notices", _NOTICE, ("key", "stage", "channel")), moved)
