@@ -127,17 +127,18 @@ class Segments:
         return min(after, upto)
 
     def compared(
-        self, account: AccountId, blocks: Iterable[list[Row]], upto: int, differences: list[int]
+        self, account: AccountId, blocks: Iterable[list[Row]], after: int, upto: int, differences: list[int]
     ) -> Iterator[list[Row]]:
         """Pass on the postings that are read from the journal's rows, and note the version from which on files hold others.
 
         Args:
             account: Whose.
-            blocks: All of its postings that arrived in order, ascending by version, some at a time.
+            blocks: All of these postings of it that arrived in order, ascending by version, some at a time.
+            after: Those behind a version.
             upto: Up to which version.
             differences: The first version that differs goes here.
         """
-        packed = (row for block in self.blocks(account, 0, upto) for row in block)
+        packed = (row for block in self.blocks(account, after, upto) for row in block)
         for block in blocks:
             if not differences:
                 found = list(islice(packed, len(block)))

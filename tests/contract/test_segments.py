@@ -14,13 +14,14 @@ from pathlib import Path
 import pytest
 from attrs import evolve
 
-from ledger import Ledger
+from ledger import Adjusted, Ledger
 from ledger.derived import keep_up
+from ledger.events import DealOrder
 from ledger.journal.backup import copy_journal
 from ledger.journal.merged import extend, packs
 from ledger.journal.verify.walk import verify_account
-from ledger.segments.store import Segments
 from tests.support.journals import ACCOUNT, Clock, everything, fill, new_url
+from tests.support.segments import files, forge, forge_merged
 from tools.bench.journals import generate_events
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -44,12 +45,6 @@ def ledger(url, tmp_path):
         ledger.account(ACCOUNT).record_many(EVENTS)
         assert ledger.account(ACCOUNT).derived.pack() == 6
         yield ledger
-
-
-def files(ledger: Ledger) -> list[Path]:
-    folder = ledger.journal.segments.folder
-    assert folder is not None
-    return sorted(folder.rglob("*.segment"))
 
 
 def replayed(ledger: Ledger) -> object:
@@ -144,15 +139,10 @@ def test_of_a_journal_that_was_taken_back_the_segments_up_to_there_are_used(ledg
 
 def test_verify_finds_a_segment_that_passes_for_one_and_holds_something_else(ledger):
     """Its digest and chain hash are right: whoever can write the folder could make it."""
-    segments, path = ledger.journal.segments, files(ledger)[3]
-    after, last = (int(part) for part in path.stem.split("-"))
-    rows = [row for block in segments.blocks(ACCOUNT, after, last) for row in block]
-    forged = [*rows[:20], (*rows[20][:14], 10**9, *rows[20][15:]), *rows[21:]]
-    path.unlink()
-    assert Segments(segments.folder, lambda *_: [forged], ledger.journal.hash_at, SIZE).extend(ACCOUNT, last) == 1
+    version = forge(ledger, 3, 20)
     assert replayed(ledger) != without(ledger)
     (found,) = verify_account(ledger.journal, ACCOUNT).problems
-    assert (found.version, found.field) == (rows[20][2], "segments")
+    assert (found.version, found.field) == (version, "segments")
     assert ledger.account(ACCOUNT).derived.drop()
     assert verify_account(ledger.journal, ACCOUNT).problems == ()
     assert replayed(ledger) == without(ledger)
@@ -229,12 +219,61 @@ def test_a_merged_segment_that_was_damaged_is_left_aside_and_one_that_was_forged
         damage(path)
         assert (len(merged(ledger)), replayed(ledger)) == (2, expected)
         path.write_bytes(whole)
-    (head, rows) = list(ledger.journal.segments.merged(ACCOUNT))[2]
-    forged = [(*row[:14], 10**9, *row[15:]) if at == 20 else row for at, row in enumerate(rows.rows())]
-    assert ledger.journal.segments.write_merged(ACCOUNT, 3, head, forged)
+    version = forge_merged(ledger, 3, 20)
     assert replayed(ledger) != expected
     (found,) = verify_account(ledger.journal, ACCOUNT).problems
-    assert (found.version, found.field) == (forged[20][2], "segments")
+    assert (found.version, found.field) == (version, "segments")
+
+
+def record_more(ledger: Ledger) -> None:
+    first = ledger.account(ACCOUNT).version
+    ledger.account(ACCOUNT).record_many(
+        [evolve(fill(10**7 + n, 0), time_msc=EVENTS[-1].time_msc + n) for n in range(first, first + 120)]
+    )
+
+
+def record_late(ledger: Ledger) -> None:
+    ledger.account(ACCOUNT).record(evolve(EVENTS[150], deal=10**7 - 1))
+
+
+def order_by_time(ledger: Ledger) -> None:
+    change = {"order_before": DealOrder.TICKET, "order_after": DealOrder.TIME}
+    ledger.journal.append(ACCOUNT, [Adjusted(operator="o", reason="r", time_msc=EVENTS[-1].time_msc, **change)])
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [
+        [record_late],
+        [order_by_time],
+        [record_more, merge, record_late],
+        [record_more, merge, record_late, record_more, merge],
+    ],
+)
+def test_a_merged_segment_that_answers_for_earlier_versions_alone_is_compared_with_what_was_known_then(ledger, steps):
+    assert merge(ledger) > 5
+    versions = [ledger.account(ACCOUNT).version]
+    for step in steps:
+        step(ledger)
+        versions.append(ledger.account(ACCOUNT).version)
+    assert verify_account(ledger.journal, ACCOUNT).problems == ()
+    expected = states(ledger, versions)
+    kept = {path: path.read_bytes() for path in files(ledger)[0].parent.glob("*.merged")}
+    compared = set()
+    for number in range(1, len(kept) + 1, 2):
+        version = forge_merged(ledger, number, 20)
+        if states(ledger, versions) != expected:
+            (found,) = verify_account(ledger.journal, ACCOUNT).problems
+            assert (found.version, found.field) == (version, "segments")
+            compared.add(number)
+        for path, content in kept.items():
+            path.write_bytes(content)
+    assert compared >= {1, 3, 5}
+
+
+def states(ledger: Ledger, versions: list[int]) -> list[object]:
+    """Return what a replay from the start comes to at each of some versions."""
+    return [ledger.account(ACCOUNT).replay(version=one, checkpoints=False).state() for one in versions]
 
 
 class _Until:

@@ -467,7 +467,7 @@ class SqlJournal:
     def _plain(self, account: AccountId, after: int, upto: int, differences: list[int] | None) -> Iterator[Sequence[Row]]:
         """Yield what arrived in order, ascending by version, some at a time: what is packed of it from there."""
         if differences is not None:
-            yield from self.segments.compared(account, self._plain_rows(account, after, upto), upto, differences)
+            yield from self.segments.compared(account, self._plain_rows(account, after, upto), after, upto, differences)
             return
         after = yield from self.segments.blocks(account, after, upto)
         if after < upto:
