@@ -186,7 +186,8 @@ class _Book:
     def __init__(self, found: ctypes.CDLL, *, nets: bool) -> None:
         self.library = found
         self.pointer = found.ledger_native_new(nets)
-        weakref.finalize(self, found.ledger_native_free, self.pointer)
+        # At exit, threads that nobody waits for may still fold: only what nobody refers to any more is freed.
+        weakref.finalize(self, found.ledger_native_free, self.pointer).atexit = False
         self.numbers: dict[str, int] = {}
         self.names: list[str] = []
 

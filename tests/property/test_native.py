@@ -181,6 +181,35 @@ def test_movements_of_money_are_passed_over_and_folded_before_what_comes_behind_
     assert (found, runs) == (folded(history, [rows]), [40])
 
 
+def test_at_exit_nothing_is_freed_that_somebody_may_still_fold(folder):
+    """A thread that nobody waits for, as the page has one, folds on until Python ends it."""
+    program = """
+import atexit, sys
+sys.path.insert(0, sys.argv[1])
+freed = []
+atexit.register(lambda: print("freed at exit:", len(freed)))  # the first is the last one called
+from ledger.portfolio import Portfolio
+from ledger.segments import native
+from ledger.segments.packed import Packed
+from tests.property.test_native import FILL
+from tools.testkit.hostile_postings import make_history
+native.library().ledger_native_free = freed.append
+def fold():
+    portfolio = Portfolio(make_history(1).terms)
+    portfolio.fold(native.NativeSlice(Packed.pack([FILL])), None)
+    assert isinstance(portfolio.holdings.open, native.NativeOpen)
+    return portfolio
+fold()
+print("freed before:", len(freed))
+freed.clear()
+held = fold()
+"""
+    command = [sys.executable, "-c", program, str(folder)]
+    environment = {name: value for name, value in os.environ.items() if name != native.SWITCH}
+    run = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert run.stdout == "freed before: 1\nfreed at exit: 0\n", run.stderr
+
+
 def test_its_wheel_is_for_this_platform_and_is_found_once_installed(folder, tmp_path):
     command = cargo()
     assert command is not None
