@@ -50,6 +50,8 @@ _ALIGNED: Final = 8
 _KEPT: Final = 4
 #: So many accounts' lists of files are kept in memory.
 _CHAINS_KEPT: Final = 64
+#: The rights of its owner to a folder.
+_OWNER: Final = 0o700
 _VERSION: Final = Posting._fields.index("version")
 _last: Final = attrgetter("last")
 _logger: Final = logging.getLogger("ledger.segments")
@@ -85,6 +87,7 @@ class Segments:
         rows: Reads the postings of an account that arrived in order from the journal's rows, behind one version up to another.
         hash_at: Returns the chain hash of an account's event.
         size: Postings of a file.
+        journal: The file that the folder is beside: who can read it can read the segments. Without one only their owner can.
     """
 
     def __init__(
@@ -93,8 +96,10 @@ class Segments:
         rows: Callable[[AccountId, int, int], Iterable[list[Row]]],
         hash_at: Callable[[AccountId, int], bytes | None],
         size: int = ROWS,
+        journal: Path | None = None,
     ) -> None:
         self.folder = folder
+        self._journal = journal
         self._rows = rows
         self._hash_at = hash_at
         self.size = size
@@ -298,19 +303,22 @@ class Segments:
         head += b" " * (-(_BEGIN.size + len(head)) % _ALIGNED)
         body = head + Packed.pack(rows).to_bytes()
         size = Struct("<I").pack(len(head))
-        folder.parent.mkdir(self._mode(), exist_ok=True)
-        folder.mkdir(self._mode(), exist_ok=True)
+        if self._journal is not None or not folder.parent.exists():
+            self._make(folder.parent)
+        self._make(folder)
         with written_whole(folder / name) as partial:
             partial.write_bytes(_MAGIC + sha256(size + body).digest() + size + body)
 
-    def _mode(self) -> int:
-        """Return who may read the folder: whoever may read the journal that it is beside."""
-        assert self.folder is not None
-        try:
-            mode = self.folder.with_suffix("").stat().st_mode
-        except OSError:
-            return 0o700
-        return (mode & 0o666) | (mode & 0o444) >> 2
+    def _make(self, folder: Path) -> None:
+        """Make a folder, or take an old one, that those can read who can read the journal now, no others."""
+        folder.mkdir(_OWNER, exist_ok=True)
+        found, wanted = folder.stat(), _OWNER
+        if self._journal is not None:
+            journal = self._journal.stat()
+            others = journal.st_mode & (0o066 if journal.st_gid == found.st_gid else 0o006)
+            wanted |= others | (others & 0o044) >> 2
+        if found.st_mode & 0o777 != wanted:
+            folder.chmod(found.st_mode & 0o7000 | wanted)
 
     def drop(self, account: AccountId) -> bool:
         """Delete the segments of an account; return whether there were any."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -308,25 +309,69 @@ with reopened(sys.argv[1], Path(sys.argv[2])) as ledger:
     assert run.stdout == "0 []\n6\n", run.stderr
 
 
-def test_beside_a_file_they_are_in_a_folder_that_its_readers_can_read(tmp_path):
+def rights(ledger: Ledger) -> set[int]:
+    """Return who may do what with the folder of the segments, and with those of the accounts."""
+    folder = ledger.journal.segments.folder
+    assert folder is not None
+    return {one.stat().st_mode & 0o777 for one in (folder, *(file.parent for file in files(ledger)))}
+
+
+def test_beside_a_file_they_are_in_a_folder_that_its_readers_can_read_and_no_others(tmp_path):
     url = new_url("sqlite", tmp_path)
-    (tmp_path / "journal.db").chmod(0o640)
+    file = tmp_path / "journal.db"
+    file.chmod(0o640)
     with Ledger.open(url, now_us=Clock()) as ledger:
         ledger.journal.segments.size = SIZE
         ledger.account(ACCOUNT).open(currency="USD", mode="hedging", clock="UTC")
-        ledger.account(ACCOUNT).record_many(EVENTS)
-        assert ledger.account(ACCOUNT).derived.pack() == 6
+        ledger.account(ACCOUNT).record_many(EVENTS[:150])
+        assert ledger.account(ACCOUNT).derived.pack()
         assert ledger.journal.segments.folder == tmp_path / "journal.db.segments"
-        assert {one.parent.stat().st_mode & 0o777 for one in files(ledger)} <= {
-            0o750,
-            0o777,
-        }  # elsewhere there are no such rights
+        if sys.platform != "win32":  # which has no such rights
+            assert rights(ledger) == {0o750}
+            file.chmod(0o600)
+            ledger.account(ACCOUNT).record_many(EVENTS[150:250])
+            assert ledger.account(ACCOUNT).derived.pack()
+            assert rights(ledger) == {0o700}
+            file.chmod(0o664)
+        ledger.account(ACCOUNT).record_many(EVENTS[250:])
+        assert ledger.account(ACCOUNT).derived.pack()
+        assert rights(ledger) <= {0o775, 0o777}
         copy_journal(ledger.journal, f"sqlite:///{tmp_path}/backup.db", Clock())
         assert not (tmp_path / "backup.db.segments").exists()
         assert ledger.account(ACCOUNT).derived.drop()
         assert not (tmp_path / "journal.db.segments").exists()
     with Ledger.open("memory://") as ledger:
         assert ledger.journal.segments.extend(ACCOUNT, 10**6) == 0
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="it has no such rights")
+def test_a_group_that_is_not_the_journals_cannot_read_them(tmp_path):
+    url = new_url("sqlite", tmp_path)
+    groups = {os.getegid() + 1} if os.geteuid() == 0 else {*os.getgroups()} - {os.getegid()}
+    if not groups:
+        pytest.skip("this user is in one group alone")
+    os.chown(tmp_path / "journal.db", -1, groups.pop())
+    (tmp_path / "journal.db").chmod(0o640)
+    with Ledger.open(url, now_us=Clock()) as ledger:
+        ledger.journal.segments.size = SIZE
+        ledger.account(ACCOUNT).open(currency="USD", mode="hedging", clock="UTC")
+        ledger.account(ACCOUNT).record_many(EVENTS)
+        assert ledger.account(ACCOUNT).derived.pack() == 6
+        assert rights(ledger) == {0o700}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="it has no such rights")
+def test_in_a_folder_that_settings_name_only_who_writes_them_can_read_them(url, ledger, tmp_path):
+    """Those who can read a journal on Postgres have a password, which no right to a file stands for."""
+    assert rights(ledger) == {0o700}
+    folder = tmp_path / "segments"
+    folder.chmod(0o755)  # an administrator made it, and may have other things there
+    (path,) = folder.iterdir()
+    path.chmod(0o755)
+    files(ledger)[-1].unlink()
+    with reopened(url, tmp_path) as other:
+        assert other.account(ACCOUNT).derived.pack() == 1
+    assert (folder.stat().st_mode & 0o777, path.stat().st_mode & 0o777) == (0o755, 0o700)
 
 
 def test_a_folder_that_cannot_be_made_or_read_is_none(url, tmp_path):
