@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import zipfile
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,22 @@ def test_hostile_histories_are_folded_to_the_same_portfolios_and_trades(first):
     outcomes = [compare(seed) for seed in range(first, first + 50)]
     assert sum(outcome.failure is None for outcome in outcomes) > 40  # more than that both fail
     assert sum(len(outcome.trades) for outcome in outcomes) > 50
+
+
+def test_some_hostile_histories_hold_hundreds_of_positions_at_once():
+    """The table of open positions in the library grows, and is full of others where one is removed."""
+    held = []
+    for seed in range(0, 100, 10):
+        history = make_history(seed)
+        portfolio = Portfolio(history.terms)
+        counts = []
+        for row in history.rows:
+            portfolio.fold([row], history.decode)
+            counts.append(len(portfolio.holdings.open))
+        held.append(max(counts))
+        assert sum(one > after for one, after in pairwise(counts)) > 30  # were closed
+    assert min(held) > 32
+    assert max(held) > 200
 
 
 @pytest.mark.usefixtures("library")
