@@ -270,15 +270,12 @@ class Segments:
     def _prepared(self, account: AccountId) -> int:
         """Delete the files that cannot be used, and return up to which version the others go."""
         self._chains.cache_clear()  # a file that is new is not one that cannot be used
-        names = self._names(account)
-        end = 0
-        for name, _ in self._usable(account, 0):
-            end = name.last
-            names.remove(name)
-        for name in names:
+        names = self._names(account)  # others may write more while these are looked at: what is newer stays
+        usable = [name for name, _ in self._usable(account, 0)]
+        for name in {*names}.difference(usable):
             with suppress(OSError):
                 (self._folder_of(account) / str(name)).unlink()
-        return end
+        return usable[-1].last if usable else 0
 
     def _unwritten(self, account: AccountId, after: int, version: int) -> Iterator[tuple[_Name, list[Row]]]:
         """Yield what the next files hold: their names and postings. What would not fill one is left."""

@@ -167,6 +167,27 @@ def test_dropped_while_others_read_and_written_by_two_at_once(url, ledger, tmp_p
         assert replayed(other) == replayed(ledger) == expected
 
 
+def test_files_that_another_process_writes_while_one_looks_for_those_to_write_are_kept(url, ledger, tmp_path, monkeypatch):
+    for path in files(ledger)[3:]:
+        path.unlink()
+    segments, names, written = ledger.journal.segments, ledger.journal.segments._names, list[int]()
+
+    def looked(account):
+        found = names(account)
+        if not written:
+            with reopened(url, tmp_path) as other:
+                written.append(other.account(ACCOUNT).derived.pack())
+        return found
+
+    with monkeypatch.context() as patched:
+        patched.setattr(segments, "_names", looked)
+        segments._due.clear()
+        assert ledger.account(ACCOUNT).derived.pack() == 0
+    assert written == [3]
+    assert segments.coverage(ACCOUNT)[:2] == (6, 0)
+    assert segments._due[ACCOUNT] < ledger.account(ACCOUNT).version + SIZE  # nothing is put off, as after a failure
+
+
 def test_a_replay_from_the_start_leaves_segments_and_a_daemon_adds_to_them(url, tmp_path):
     with reopened(url, tmp_path) as ledger:
         account = ledger.account(ACCOUNT)
