@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import zipfile
@@ -23,6 +24,9 @@ from tests.support import both_ways
 from tests.support.packaging import ROOT, install_wheel, make_empty_environment
 from tools.dev.native import PACKAGE, TARGET, build, cargo
 from tools.testkit.hostile_postings import compare, folded, make_history
+
+#: Of the library's source.
+VERSION = re.findall(r'__version__: Final = "(.+)"', (ROOT / "native" / PACKAGE / "__init__.py").read_text(encoding="utf-8"))[0]
 
 
 @pytest.fixture(scope="module")
@@ -146,27 +150,37 @@ def test_a_symbol_that_is_not_in_the_table_is_refused_and_never_read_beyond():
 def test_it_is_used_where_it_is_installed_and_switched_off_by_the_environment(library, monkeypatch):
     packed = Packed.pack([])
     assert type(native.quick_slice(packed)) is native.NativeSlice
-    assert "native loop 0.1.0" in next(program_checks()).seen
+    assert f", native loop {VERSION}" in next(program_checks()).seen
     monkeypatch.setenv(native.SWITCH, "0")
     native.library.cache_clear()
     assert library is not None
     assert type(native.quick_slice(packed)) is PackedSlice
-    assert "no native loop" in next(program_checks()).seen
+    assert f", no native loop ({VERSION} is switched off)" in next(program_checks()).seen
 
 
-def test_a_library_of_another_version_is_left_alone(library, monkeypatch):
-    monkeypatch.setattr(native, "ABI", library.ledger_native_abi() + 1)
+def test_a_library_of_another_version_is_left_alone_and_doctor_names_it(library, monkeypatch):
+    other = library.ledger_native_abi() + 1
+    monkeypatch.setattr(native, "ABI", other)
     native.library.cache_clear()
     assert native.library() is None
+    assert f", no native loop ({VERSION} is of another version: install 0.{other}.x)" in next(program_checks()).seen
 
 
-@pytest.mark.parametrize("content", ["LIBRARY = '/nowhere'", "", "raise ImportError"])
+@pytest.mark.usefixtures("library")
+def test_the_version_of_the_library_is_raised_with_what_it_expects_or_pip_would_replace_no_older_one():
+    assert VERSION.startswith(f"0.{native.ABI}.")
+    for file in ("Cargo.toml", "Cargo.lock"):
+        assert f'version = "{VERSION}"\n' in (ROOT / "native" / file).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("content", ["LIBRARY, __version__ = '/nowhere', '0'", "", "raise ImportError"])
 def test_what_cannot_be_loaded_is_left_alone(content, tmp_path, monkeypatch):
     (tmp_path / f"{PACKAGE}.py").write_text(content, encoding="utf-8")
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, PACKAGE, raising=False)
     native.library.cache_clear()
     assert native.library() is None
+    assert ", no native loop" in next(program_checks()).seen
     native.library.cache_clear()
     sys.modules.pop(PACKAGE, None)
 
@@ -237,7 +251,7 @@ def test_its_wheel_is_for_this_platform_and_is_found_once_installed(folder, tmp_
     hatch = [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", str(tmp_path / "wheel")]
     subprocess.run(hatch, cwd=ROOT / "native", env=environment, check=True, capture_output=True)
     (wheel,) = (tmp_path / "wheel").iterdir()
-    assert wheel.name.startswith("mt5_position_ledger_native-0.1.0-py3-none-")
+    assert wheel.name.startswith(f"mt5_position_ledger_native-{VERSION}-py3-none-")
     assert not wheel.name.endswith("-any.whl")
     files = {name.partition("/")[2] for name in zipfile.ZipFile(wheel).namelist() if name.startswith(f"{PACKAGE}/")}
     assert files == {file.name for file in (folder / PACKAGE).iterdir() if file.is_file()}
