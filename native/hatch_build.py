@@ -25,7 +25,7 @@ class NativeBuild(BuildHookInterface[Any]):
         try:
             subprocess.run(command, cwd=self.root, check=True)
         except FileNotFoundError as error:
-            raise SystemExit("cargo was not found: install Rust, and have cargo in the PATH") from error
+            raise SystemExit("cargo was not found: install Rust 1.70 or newer, and have cargo in the PATH") from error
         (library,) = (file for file in (target / "release").iterdir() if file.suffix in _LIBRARIES)
         build_data["pure_python"] = False
         # A Python of macOS that runs on both architectures names both: cargo compiles for this machine's alone.

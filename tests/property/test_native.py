@@ -212,6 +212,15 @@ def test_movements_of_money_are_passed_over_and_folded_before_what_comes_behind_
     assert (found, runs) == (folded(history, [rows]), [40])
 
 
+def test_every_cargo_that_the_source_is_written_for_can_build_it():
+    """Before 1.78, cargo refuses a lock file of version 4, and the build does not let it write another one."""
+    source = ROOT / "native"
+    (oldest,) = re.findall(r'^rust-version = "(.+)"$', (source / "Cargo.toml").read_text(encoding="utf-8"), re.MULTILINE)
+    assert (source / "Cargo.lock").read_text(encoding="utf-8").count("\nversion = 3\n") == 1
+    for file in (source / "README.md", source / "hatch_build.py", ROOT / "README.md"):
+        assert f" {oldest} or newer" in file.read_text(encoding="utf-8")
+
+
 def test_at_exit_nothing_is_freed_that_somebody_may_still_fold(folder):
     """A thread that nobody waits for, as the page has one, folds on until Python ends it."""
     program = """
