@@ -259,8 +259,10 @@ def record_late(ledger: Ledger) -> None:
 
 
 def order_by_time(ledger: Ledger) -> None:
-    change = {"order_before": DealOrder.TICKET, "order_after": DealOrder.TIME}
-    ledger.journal.append(ACCOUNT, [Adjusted(operator="o", reason="r", time_msc=EVENTS[-1].time_msc, **change)])
+    order = Adjusted(
+        operator="o", reason="r", time_msc=EVENTS[-1].time_msc, order_before=DealOrder.TICKET, order_after=DealOrder.TIME
+    )
+    ledger.journal.append(ACCOUNT, [order])
 
 
 @pytest.mark.parametrize(
