@@ -385,7 +385,7 @@ def test_a_group_that_is_not_the_journals_cannot_read_them(tmp_path):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="it has no such rights")
 def test_in_a_folder_that_settings_name_only_who_writes_them_can_read_them(url, ledger, tmp_path):
-    """Those who can read a journal on Postgres have a password, which no right to a file stands for."""
+    """Those who can read a journal on Postgres have a password; no right to a file means that."""
     assert rights(ledger) == {0o700}
     folder = tmp_path / "segments"
     folder.chmod(0o755)  # an administrator made it, and may have other things there
