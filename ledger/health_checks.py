@@ -33,7 +33,7 @@ from ledger.portfolio import Portfolio
 from ledger.postings import NO_DEAL
 from ledger.reconciler import StateReconciler
 from ledger.safety import age_text, judge, seen_of
-from ledger.segments.native import native_version
+from ledger.segments.native import native_loop
 from ledger.service import Account, Ledger, utc_now_us
 from ledger.snapshot import Snapshot
 from ledger.upkeep import UpkeepRules, ages
@@ -85,8 +85,8 @@ def program_checks() -> Iterator[Check]:
     from ledger.gateway.curve import has_curve, zmq_version
 
     versions = ", ".join(f"{name} {version(name)}" for name in _LIBRARIES)
-    loop = f"native loop {native_version()}" if native_version() else "no native loop"
-    yield Check("versions", OK, f"Python {platform.python_version()}, SQLite {sqlite3.sqlite_version}, {versions}, {loop}")
+    seen = f"Python {platform.python_version()}, SQLite {sqlite3.sqlite_version}, {versions}, {native_loop()}"
+    yield Check("versions", OK, seen)
     if has_curve():
         yield Check("keys library", OK, f"ZeroMQ {zmq_version()} with CURVE")
     else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import subprocess
 import sysconfig
 from pathlib import Path
@@ -24,8 +25,10 @@ class NativeBuild(BuildHookInterface[Any]):
         try:
             subprocess.run(command, cwd=self.root, check=True)
         except FileNotFoundError as error:
-            raise SystemExit("cargo was not found: install Rust, and have cargo in the PATH") from error
+            raise SystemExit("cargo was not found: install Rust 1.70 or newer, and have cargo in the PATH") from error
         (library,) = (file for file in (target / "release").iterdir() if file.suffix in _LIBRARIES)
         build_data["pure_python"] = False
-        build_data["tag"] = f"py3-none-{sysconfig.get_platform().replace('-', '_').replace('.', '_')}"
+        # A Python of macOS that runs on both architectures names both: cargo compiles for this machine's alone.
+        built_for = sysconfig.get_platform().replace("universal2", platform.machine())
+        build_data["tag"] = f"py3-none-{built_for.replace('-', '_').replace('.', '_')}"
         build_data["force_include"][str(library)] = f"mt5_position_ledger_native/{library.name}"

@@ -39,9 +39,10 @@ def derive(
     """Fold what is new into the derived tables: bookings, trades, positions, balance curve and summary of each account.
 
     Reports are read from them. Long histories are packed into segments as well, files that make
-    replays quick; "packed" is up to which version. They are made of the events alone and can be dropped at any
-    time; verify, backup and restore leave them alone. ledger sync --watch keeps them up to
-    date by itself, unless ledger.toml has follow = false under [derived].
+    replays quick; "packed" is up to which version. Both are made of the events alone and can be
+    dropped at any time. verify compares the segments with the events and reads no table; backup and
+    restore leave both alone. ledger sync --watch keeps them up to date by itself, unless ledger.toml
+    has follow = false under [derived].
 
     \b
     Examples:

@@ -182,7 +182,7 @@ class EventStore(Protocol):
             terms: The account terms that order them; those of the selection's version without.
             after: The checkpoint.
             besides: Events that are not recorded, to be put in their places.
-            differences: Read nothing but the rows, from the start, and note here the version from which on ``segments`` differ.
+            differences: Read nothing but the rows, and note here the version from which on ``segments`` differ.
         """
         ...
 

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Final
 
 from ledger.folds import PORTFOLIO
 from ledger.journal.checkpoints import INTERVAL, Mark, is_of
-from ledger.postings import FoldKey, Posting, Reading, Row, Selection
+from ledger.postings import FoldKey, Posting, Postings, Reading, Row, Selection
 from ledger.segments.native import quick_slice
-from ledger.segments.packed import ROWS_MAX, PackedSlice
+from ledger.segments.packed import ROWS_MAX, Packed, PackedSlice
 from ledger.terms import AccountTerms
 from ledger.values import AccountId
 
@@ -39,17 +39,30 @@ def packs(
         terms: The account terms that order them.
     """
     limits: dict[int, FoldKey | None] = {}
-    end, code = _START, PORTFOLIO.code(terms)
+    code = PORTFOLIO.code(terms)
+    for made_by, mark, packed in _written(journal, account):
+        if made_by != code or (selection.time_msc is not None and mark.reading.latest_msc > selection.time_msc):
+            return
+        if not _answers(journal, account, mark, selection.version, limits):
+            return
+        yield mark, quick_slice(packed)
+
+
+def _written(journal: Journal, account: AccountId) -> Iterator[tuple[str, Mark, Packed]]:
+    """Yield all packs, with the rules that order them and their marks, as long as each begins where the one before ends."""
+    end = _START
     for head, packed in journal.segments.merged(account):
         made_by, begin, place, reading, version, chain = head
         mark = Mark(tuple(place), Reading(*reading), version, bytes.fromhex(chain))
-        is_next = (made_by, tuple(begin)) == (code, end) and mark.reading.newest <= selection.version
-        if not is_next or (selection.time_msc is not None and mark.reading.latest_msc > selection.time_msc):
-            return
-        if not is_of(journal, account, mark, selection.version, limits):
+        if tuple(begin) != end:
             return
         end = mark.place
-        yield mark, quick_slice(packed)
+        yield made_by, mark, packed
+
+
+def _answers(journal: Journal, account: AccountId, mark: Mark, version: int, limits: dict[int, FoldKey | None]) -> bool:
+    """Return whether the first ``version`` events have the same postings up to a mark. The rest as ``is_of``."""
+    return mark.reading.newest <= version and is_of(journal, account, mark, version, limits)
 
 
 def extend(
@@ -96,16 +109,52 @@ def extend(
     return written
 
 
-def merged_differences(journal: Journal, account: AccountId, selection: Selection, terms: AccountTerms) -> list[int]:
-    """Return the first version at which packs that serve a selection hold something else than the rows; none without."""
-    postings = journal.postings(account, selection, terms, differences=[])
-    for mark, packed in packs(journal, account, selection, terms):
+def merged_differences(journal: Journal, account: AccountId, version: int) -> list[int]:
+    """Return the first version at which packs that answer for something hold something else than the rows; none without.
+
+    Those that answer for the present are compared with what it knows. The others, behind something that was recorded late,
+    answer for earlier versions, and are compared with what was known when they were written: a pack that answers for any
+    version answers for that one.
+
+    Args:
+        journal: Where they are.
+        account: Whose.
+        version: Up to which it is verified: a pack that rests on later events is left aside.
+    """
+    limits: dict[int, FoldKey | None] = {}
+    behind, compared_with, postings = None, None, None
+    for made_by, mark, packed in _written(journal, account):
+        known = version if _answers(journal, account, mark, version, limits) else mark.version
+        if postings is None or (made_by, known) != compared_with:
+            postings = _rows_behind(journal, account, made_by, known, behind) if known <= version else None
+            compared_with = made_by, known
+        if postings is None or not _answers(journal, account, mark, known, limits):
+            return []
         rows = postings.take(ROWS_MAX, mark.place)
         for rest in postings.take_second():
             rows += rest
-        different = next((at for at, (mine, theirs) in enumerate(zip_longest(rows, packed)) if mine != theirs), None)
+        pairs = zip_longest(rows, quick_slice(packed))
+        different = next((at for at, (mine, theirs) in enumerate(pairs) if mine != theirs), None)
         if different is not None:
             return [rows[min(different, len(rows) - 1)][_VERSION] if rows else mark.version]
         if (postings.place, postings.reading) != (mark.place, mark.reading):
             return [mark.version]
+        behind = mark
     return []
+
+
+def _rows_behind(journal: Journal, account: AccountId, code: str, version: int, behind: Mark | None) -> Postings | None:
+    """Return the postings behind a pack, read from the journal's rows; None where no replay goes on behind it so.
+
+    Args:
+        journal: Where they are.
+        account: Whose.
+        code: The rules that order them.
+        version: What is known.
+        behind: The mark of the pack, which is what the rows give; None for the start.
+    """
+    then = journal.terms(account, version)
+    terms = PORTFOLIO.terms_of(code, then) if then else None
+    if terms is None or (behind is not None and not _answers(journal, account, behind, version, {})):
+        return None
+    return journal.postings(account, Selection(version=version), terms, after=behind, differences=[])

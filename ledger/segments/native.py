@@ -28,7 +28,7 @@ from ledger.postings import FoldKey, Posting
 from ledger.segments.packed import COLUMNS, DamagedColumns, Packed, PackedSlice
 from ledger.values import INT64_MAX
 
-#: What the functions of the library expect and return; it states the same number.
+#: What the functions of the library expect and return; it states the same number, and so does its version: 0.ABI.x.
 ABI: Final = 2
 #: Off if this is "0" in the environment.
 SWITCH: Final = "LEDGER_NATIVE"
@@ -131,9 +131,19 @@ def library() -> ctypes.CDLL | None:
     return found
 
 
-def native_version() -> str | None:
-    """Return the version of the native loop that is in use, None without one."""
-    return None if library() is None else str(import_module(_PACKAGE).__version__)
+def native_loop() -> str:
+    """Name the native loop that is in use, for people; where one is installed and is not in use, why."""
+    try:
+        version = str(import_module(_PACKAGE).__version__)
+    except (ImportError, AttributeError):
+        return "no native loop"
+    if library() is not None:
+        return f"native loop {version}"
+    if os.environ.get(SWITCH) == "0":
+        return f"no native loop ({version} is switched off)"
+    expected = f"0.{ABI}."
+    why = "cannot be loaded" if version.startswith(expected) else f"is of another version: install {expected}x"
+    return f"no native loop ({version} {why})"
 
 
 def quick_slice(packed: Packed, begin: int = 0, end: int | None = None) -> PackedSlice:
@@ -186,7 +196,8 @@ class _Book:
     def __init__(self, found: ctypes.CDLL, *, nets: bool) -> None:
         self.library = found
         self.pointer = found.ledger_native_new(nets)
-        weakref.finalize(self, found.ledger_native_free, self.pointer)
+        # At exit, threads that nobody waits for may still fold: only what nobody refers to any more is freed.
+        weakref.finalize(self, found.ledger_native_free, self.pointer).atexit = False
         self.numbers: dict[str, int] = {}
         self.names: list[str] = []
 

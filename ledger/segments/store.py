@@ -50,6 +50,8 @@ _ALIGNED: Final = 8
 _KEPT: Final = 4
 #: So many accounts' lists of files are kept in memory.
 _CHAINS_KEPT: Final = 64
+#: The rights of its owner to a folder.
+_OWNER: Final = 0o700
 _VERSION: Final = Posting._fields.index("version")
 _last: Final = attrgetter("last")
 _logger: Final = logging.getLogger("ledger.segments")
@@ -85,6 +87,7 @@ class Segments:
         rows: Reads the postings of an account that arrived in order from the journal's rows, behind one version up to another.
         hash_at: Returns the chain hash of an account's event.
         size: Postings of a file.
+        journal: The file that the folder is beside: who can read it can read the segments. Without one only their owner can.
     """
 
     def __init__(
@@ -93,8 +96,10 @@ class Segments:
         rows: Callable[[AccountId, int, int], Iterable[list[Row]]],
         hash_at: Callable[[AccountId, int], bytes | None],
         size: int = ROWS,
+        journal: Path | None = None,
     ) -> None:
         self.folder = folder
+        self._journal = journal
         self._rows = rows
         self._hash_at = hash_at
         self.size = size
@@ -127,17 +132,18 @@ class Segments:
         return min(after, upto)
 
     def compared(
-        self, account: AccountId, blocks: Iterable[list[Row]], upto: int, differences: list[int]
+        self, account: AccountId, blocks: Iterable[list[Row]], after: int, upto: int, differences: list[int]
     ) -> Iterator[list[Row]]:
         """Pass on the postings that are read from the journal's rows, and note the version from which on files hold others.
 
         Args:
             account: Whose.
-            blocks: All of its postings that arrived in order, ascending by version, some at a time.
+            blocks: All of these postings of it that arrived in order, ascending by version, some at a time.
+            after: Those behind a version.
             upto: Up to which version.
             differences: The first version that differs goes here.
         """
-        packed = (row for block in self.blocks(account, 0, upto) for row in block)
+        packed = (row for block in self.blocks(account, after, upto) for row in block)
         for block in blocks:
             if not differences:
                 found = list(islice(packed, len(block)))
@@ -264,15 +270,12 @@ class Segments:
     def _prepared(self, account: AccountId) -> int:
         """Delete the files that cannot be used, and return up to which version the others go."""
         self._chains.cache_clear()  # a file that is new is not one that cannot be used
-        names = self._names(account)
-        end = 0
-        for name, _ in self._usable(account, 0):
-            end = name.last
-            names.remove(name)
-        for name in names:
+        names = self._names(account)  # others may write more while these are looked at: what is newer stays
+        usable = [name for name, _ in self._usable(account, 0)]
+        for name in {*names}.difference(usable):
             with suppress(OSError):
                 (self._folder_of(account) / str(name)).unlink()
-        return end
+        return usable[-1].last if usable else 0
 
     def _unwritten(self, account: AccountId, after: int, version: int) -> Iterator[tuple[_Name, list[Row]]]:
         """Yield what the next files hold: their names and postings. What would not fill one is left."""
@@ -297,19 +300,22 @@ class Segments:
         head += b" " * (-(_BEGIN.size + len(head)) % _ALIGNED)
         body = head + Packed.pack(rows).to_bytes()
         size = Struct("<I").pack(len(head))
-        folder.parent.mkdir(self._mode(), exist_ok=True)
-        folder.mkdir(self._mode(), exist_ok=True)
+        if self._journal is not None or not folder.parent.exists():
+            self._make(folder.parent)
+        self._make(folder)
         with written_whole(folder / name) as partial:
             partial.write_bytes(_MAGIC + sha256(size + body).digest() + size + body)
 
-    def _mode(self) -> int:
-        """Return who may read the folder: whoever may read the journal that it is beside."""
-        assert self.folder is not None
-        try:
-            mode = self.folder.with_suffix("").stat().st_mode
-        except OSError:
-            return 0o700
-        return (mode & 0o666) | (mode & 0o444) >> 2
+    def _make(self, folder: Path) -> None:
+        """Make a folder, or take an old one, that those can read who can read the journal now, no others."""
+        folder.mkdir(_OWNER, exist_ok=True)
+        found, wanted = folder.stat(), _OWNER
+        if self._journal is not None:
+            journal = self._journal.stat()
+            others = journal.st_mode & (0o066 if journal.st_gid == found.st_gid else 0o006)
+            wanted |= others | (others & 0o044) >> 2
+        if found.st_mode & 0o777 != wanted:
+            folder.chmod(found.st_mode & 0o7000 | wanted)
 
     def drop(self, account: AccountId) -> bool:
         """Delete the segments of an account; return whether there were any."""

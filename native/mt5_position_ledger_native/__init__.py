@@ -8,7 +8,7 @@ from typing import Final
 
 __all__ = ["LIBRARY", "__version__"]
 
-__version__: Final = "0.1.0"
+__version__: Final = "0.2.0"
 
 _NAMES: Final = {"win32": "ledger_native.dll", "darwin": "libledger_native.dylib"}
 

@@ -10,7 +10,8 @@
 
 use std::slice;
 
-/// Raised with every change of what the functions expect or return; `native.py` expects the same.
+/// Raised with every change of what the functions expect or return, and with it the version of the package, 0.ABI.x: of the
+/// same version none would be replaced by another. `native.py` expects the same.
 const ABI: u32 = 2;
 
 const ENTRY_IN: i64 = 0;

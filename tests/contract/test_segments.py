@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -14,13 +15,14 @@ from pathlib import Path
 import pytest
 from attrs import evolve
 
-from ledger import Ledger
+from ledger import Adjusted, Ledger
 from ledger.derived import keep_up
+from ledger.events import DealOrder
 from ledger.journal.backup import copy_journal
 from ledger.journal.merged import extend, packs
 from ledger.journal.verify.walk import verify_account
-from ledger.segments.store import Segments
 from tests.support.journals import ACCOUNT, Clock, everything, fill, new_url
+from tests.support.segments import files, forge, forge_merged
 from tools.bench.journals import generate_events
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -44,12 +46,6 @@ def ledger(url, tmp_path):
         ledger.account(ACCOUNT).record_many(EVENTS)
         assert ledger.account(ACCOUNT).derived.pack() == 6
         yield ledger
-
-
-def files(ledger: Ledger) -> list[Path]:
-    folder = ledger.journal.segments.folder
-    assert folder is not None
-    return sorted(folder.rglob("*.segment"))
 
 
 def replayed(ledger: Ledger) -> object:
@@ -144,15 +140,10 @@ def test_of_a_journal_that_was_taken_back_the_segments_up_to_there_are_used(ledg
 
 def test_verify_finds_a_segment_that_passes_for_one_and_holds_something_else(ledger):
     """Its digest and chain hash are right: whoever can write the folder could make it."""
-    segments, path = ledger.journal.segments, files(ledger)[3]
-    after, last = (int(part) for part in path.stem.split("-"))
-    rows = [row for block in segments.blocks(ACCOUNT, after, last) for row in block]
-    forged = [*rows[:20], (*rows[20][:14], 10**9, *rows[20][15:]), *rows[21:]]
-    path.unlink()
-    assert Segments(segments.folder, lambda *_: [forged], ledger.journal.hash_at, SIZE).extend(ACCOUNT, last) == 1
+    version = forge(ledger, 3, 20)
     assert replayed(ledger) != without(ledger)
     (found,) = verify_account(ledger.journal, ACCOUNT).problems
-    assert (found.version, found.field) == (rows[20][2], "segments")
+    assert (found.version, found.field) == (version, "segments")
     assert ledger.account(ACCOUNT).derived.drop()
     assert verify_account(ledger.journal, ACCOUNT).problems == ()
     assert replayed(ledger) == without(ledger)
@@ -174,6 +165,27 @@ def test_dropped_while_others_read_and_written_by_two_at_once(url, ledger, tmp_p
         assert packed(other) == 6 * SIZE
         assert rows == [*other.journal.postings(ACCOUNT, everything(other.journal))]
         assert replayed(other) == replayed(ledger) == expected
+
+
+def test_files_that_another_process_writes_while_one_looks_for_those_to_write_are_kept(url, ledger, tmp_path, monkeypatch):
+    for path in files(ledger)[3:]:
+        path.unlink()
+    segments, names, written = ledger.journal.segments, ledger.journal.segments._names, list[int]()
+
+    def looked(account):
+        found = names(account)
+        if not written:
+            with reopened(url, tmp_path) as other:
+                written.append(other.account(ACCOUNT).derived.pack())
+        return found
+
+    with monkeypatch.context() as patched:
+        patched.setattr(segments, "_names", looked)
+        segments._due.clear()
+        assert ledger.account(ACCOUNT).derived.pack() == 0
+    assert written == [3]
+    assert segments.coverage(ACCOUNT)[:2] == (6, 0)
+    assert segments._due[ACCOUNT] < ledger.account(ACCOUNT).version + SIZE  # nothing is put off, as after a failure
 
 
 def test_a_replay_from_the_start_leaves_segments_and_a_daemon_adds_to_them(url, tmp_path):
@@ -229,12 +241,63 @@ def test_a_merged_segment_that_was_damaged_is_left_aside_and_one_that_was_forged
         damage(path)
         assert (len(merged(ledger)), replayed(ledger)) == (2, expected)
         path.write_bytes(whole)
-    (head, rows) = list(ledger.journal.segments.merged(ACCOUNT))[2]
-    forged = [(*row[:14], 10**9, *row[15:]) if at == 20 else row for at, row in enumerate(rows.rows())]
-    assert ledger.journal.segments.write_merged(ACCOUNT, 3, head, forged)
+    version = forge_merged(ledger, 3, 20)
     assert replayed(ledger) != expected
     (found,) = verify_account(ledger.journal, ACCOUNT).problems
-    assert (found.version, found.field) == (forged[20][2], "segments")
+    assert (found.version, found.field) == (version, "segments")
+
+
+def record_more(ledger: Ledger) -> None:
+    first = ledger.account(ACCOUNT).version
+    ledger.account(ACCOUNT).record_many(
+        [evolve(fill(10**7 + n, 0), time_msc=EVENTS[-1].time_msc + n) for n in range(first, first + 120)]
+    )
+
+
+def record_late(ledger: Ledger) -> None:
+    ledger.account(ACCOUNT).record(evolve(EVENTS[150], deal=10**7 - 1))
+
+
+def order_by_time(ledger: Ledger) -> None:
+    order = Adjusted(
+        operator="o", reason="r", time_msc=EVENTS[-1].time_msc, order_before=DealOrder.TICKET, order_after=DealOrder.TIME
+    )
+    ledger.journal.append(ACCOUNT, [order])
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [
+        [record_late],
+        [order_by_time],
+        [record_more, merge, record_late],
+        [record_more, merge, record_late, record_more, merge],
+    ],
+)
+def test_a_merged_segment_that_answers_for_earlier_versions_alone_is_compared_with_what_was_known_then(ledger, steps):
+    assert merge(ledger) > 5
+    versions = [ledger.account(ACCOUNT).version]
+    for step in steps:
+        step(ledger)
+        versions.append(ledger.account(ACCOUNT).version)
+    assert verify_account(ledger.journal, ACCOUNT).problems == ()
+    expected = states(ledger, versions)
+    kept = {path: path.read_bytes() for path in files(ledger)[0].parent.glob("*.merged")}
+    compared = set()
+    for number in range(1, len(kept) + 1, 2):
+        version = forge_merged(ledger, number, 20)
+        if states(ledger, versions) != expected:
+            (found,) = verify_account(ledger.journal, ACCOUNT).problems
+            assert (found.version, found.field) == (version, "segments")
+            compared.add(number)
+        for path, content in kept.items():
+            path.write_bytes(content)
+    assert compared >= {1, 3, 5}
+
+
+def states(ledger: Ledger, versions: list[int]) -> list[object]:
+    """Return what a replay from the start comes to at each of some versions."""
+    return [ledger.account(ACCOUNT).replay(version=one, checkpoints=False).state() for one in versions]
 
 
 class _Until:
@@ -269,25 +332,69 @@ with reopened(sys.argv[1], Path(sys.argv[2])) as ledger:
     assert run.stdout == "0 []\n6\n", run.stderr
 
 
-def test_beside_a_file_they_are_in_a_folder_that_its_readers_can_read(tmp_path):
+def rights(ledger: Ledger) -> set[int]:
+    """Return who may do what with the folder of the segments, and with those of the accounts."""
+    folder = ledger.journal.segments.folder
+    assert folder is not None
+    return {one.stat().st_mode & 0o777 for one in (folder, *(file.parent for file in files(ledger)))}
+
+
+def test_beside_a_file_they_are_in_a_folder_that_its_readers_can_read_and_no_others(tmp_path):
     url = new_url("sqlite", tmp_path)
-    (tmp_path / "journal.db").chmod(0o640)
+    file = tmp_path / "journal.db"
+    file.chmod(0o640)
     with Ledger.open(url, now_us=Clock()) as ledger:
         ledger.journal.segments.size = SIZE
         ledger.account(ACCOUNT).open(currency="USD", mode="hedging", clock="UTC")
-        ledger.account(ACCOUNT).record_many(EVENTS)
-        assert ledger.account(ACCOUNT).derived.pack() == 6
+        ledger.account(ACCOUNT).record_many(EVENTS[:150])
+        assert ledger.account(ACCOUNT).derived.pack()
         assert ledger.journal.segments.folder == tmp_path / "journal.db.segments"
-        assert {one.parent.stat().st_mode & 0o777 for one in files(ledger)} <= {
-            0o750,
-            0o777,
-        }  # elsewhere there are no such rights
+        if sys.platform != "win32":  # which has no such rights
+            assert rights(ledger) == {0o750}
+            file.chmod(0o600)
+            ledger.account(ACCOUNT).record_many(EVENTS[150:250])
+            assert ledger.account(ACCOUNT).derived.pack()
+            assert rights(ledger) == {0o700}
+            file.chmod(0o664)
+        ledger.account(ACCOUNT).record_many(EVENTS[250:])
+        assert ledger.account(ACCOUNT).derived.pack()
+        assert rights(ledger) <= {0o775, 0o777}
         copy_journal(ledger.journal, f"sqlite:///{tmp_path}/backup.db", Clock())
         assert not (tmp_path / "backup.db.segments").exists()
         assert ledger.account(ACCOUNT).derived.drop()
         assert not (tmp_path / "journal.db.segments").exists()
     with Ledger.open("memory://") as ledger:
         assert ledger.journal.segments.extend(ACCOUNT, 10**6) == 0
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="it has no such rights")
+def test_a_group_that_is_not_the_journals_cannot_read_them(tmp_path):
+    url = new_url("sqlite", tmp_path)
+    groups = {os.getegid() + 1} if os.geteuid() == 0 else {*os.getgroups()} - {os.getegid()}
+    if not groups:
+        pytest.skip("this user is in one group alone")
+    os.chown(tmp_path / "journal.db", -1, groups.pop())
+    (tmp_path / "journal.db").chmod(0o640)
+    with Ledger.open(url, now_us=Clock()) as ledger:
+        ledger.journal.segments.size = SIZE
+        ledger.account(ACCOUNT).open(currency="USD", mode="hedging", clock="UTC")
+        ledger.account(ACCOUNT).record_many(EVENTS)
+        assert ledger.account(ACCOUNT).derived.pack() == 6
+        assert rights(ledger) == {0o700}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="it has no such rights")
+def test_in_a_folder_that_settings_name_only_who_writes_them_can_read_them(url, ledger, tmp_path):
+    """Those who can read a journal on Postgres have a password; no right to a file means that."""
+    assert rights(ledger) == {0o700}
+    folder = tmp_path / "segments"
+    folder.chmod(0o755)  # an administrator made it, and may have other things there
+    (path,) = folder.iterdir()
+    path.chmod(0o755)
+    files(ledger)[-1].unlink()
+    with reopened(url, tmp_path) as other:
+        assert other.account(ACCOUNT).derived.pack() == 1
+    assert (folder.stat().st_mode & 0o777, path.stat().st_mode & 0o777) == (0o755, 0o700)
 
 
 def test_a_folder_that_cannot_be_made_or_read_is_none(url, tmp_path):

@@ -25,6 +25,7 @@ from tests.support.journals import (
     opened,
     revised,
 )
+from tests.support.segments import forge
 
 MANY = 60
 RAW = b"an answer"
@@ -44,8 +45,8 @@ def url(request, tmp_path, monkeypatch):
     return url
 
 
-def verified(url, *, in_parallel):
-    with Ledger.open(url) as ledger:
+def verified(url, *, in_parallel, segments=None):
+    with Ledger.open(url, segments=segments) as ledger:
         counted: list[int] = []
         found = ledger.verify(counted.append, in_parallel=in_parallel)
         return found, sum(counted)
@@ -86,6 +87,18 @@ def test_what_is_wrong_is_named_the_same_wherever_it_is(url, version, column):
     alone, together = verified(url, in_parallel=False)[0], verified(url, in_parallel=True)[0]
     assert alone == together
     assert not alone.ok
+
+
+def test_a_changed_segment_is_found_wherever_the_fold_is_done(url, tmp_path):
+    """On Postgres too, where the other process has no place beside the journal to look for segments."""
+    folder = tmp_path / "segments"
+    with Ledger.open(url, segments=folder) as ledger:
+        ledger.journal.segments.size = 20
+        assert ledger.account(ACCOUNT).derived.pack() == 3
+        version = forge(ledger, 1, 5)
+    alone, together = (verified(url, in_parallel=way, segments=folder)[0] for way in (False, True))
+    assert alone == together
+    assert [(one.version, one.field) for one in together.problems] == [(version, "segments")]
 
 
 def test_a_program_that_cannot_be_started_is_done_without(url, monkeypatch):

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import zipfile
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -22,6 +24,9 @@ from tests.support import both_ways
 from tests.support.packaging import ROOT, install_wheel, make_empty_environment
 from tools.dev.native import PACKAGE, TARGET, build, cargo
 from tools.testkit.hostile_postings import compare, folded, make_history
+
+#: Of the library's source.
+VERSION = re.findall(r'__version__: Final = "(.+)"', (ROOT / "native" / PACKAGE / "__init__.py").read_text(encoding="utf-8"))[0]
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +53,22 @@ def test_hostile_histories_are_folded_to_the_same_portfolios_and_trades(first):
     outcomes = [compare(seed) for seed in range(first, first + 50)]
     assert sum(outcome.failure is None for outcome in outcomes) > 40  # more than that both fail
     assert sum(len(outcome.trades) for outcome in outcomes) > 50
+
+
+def test_some_hostile_histories_hold_hundreds_of_positions_at_once():
+    """The table of open positions in the library grows, and is full of others where one is removed."""
+    held = []
+    for seed in range(0, 100, 10):
+        history = make_history(seed)
+        portfolio = Portfolio(history.terms)
+        counts = []
+        for row in history.rows:
+            portfolio.fold([row], history.decode)
+            counts.append(len(portfolio.holdings.open))
+        held.append(max(counts))
+        assert sum(one > after for one, after in pairwise(counts)) > 30  # were closed
+    assert min(held) > 32
+    assert max(held) > 200
 
 
 @pytest.mark.usefixtures("library")
@@ -129,27 +150,37 @@ def test_a_symbol_that_is_not_in_the_table_is_refused_and_never_read_beyond():
 def test_it_is_used_where_it_is_installed_and_switched_off_by_the_environment(library, monkeypatch):
     packed = Packed.pack([])
     assert type(native.quick_slice(packed)) is native.NativeSlice
-    assert "native loop 0.1.0" in next(program_checks()).seen
+    assert f", native loop {VERSION}" in next(program_checks()).seen
     monkeypatch.setenv(native.SWITCH, "0")
     native.library.cache_clear()
     assert library is not None
     assert type(native.quick_slice(packed)) is PackedSlice
-    assert "no native loop" in next(program_checks()).seen
+    assert f", no native loop ({VERSION} is switched off)" in next(program_checks()).seen
 
 
-def test_a_library_of_another_version_is_left_alone(library, monkeypatch):
-    monkeypatch.setattr(native, "ABI", library.ledger_native_abi() + 1)
+def test_a_library_of_another_version_is_left_alone_and_doctor_names_it(library, monkeypatch):
+    other = library.ledger_native_abi() + 1
+    monkeypatch.setattr(native, "ABI", other)
     native.library.cache_clear()
     assert native.library() is None
+    assert f", no native loop ({VERSION} is of another version: install 0.{other}.x)" in next(program_checks()).seen
 
 
-@pytest.mark.parametrize("content", ["LIBRARY = '/nowhere'", "", "raise ImportError"])
+@pytest.mark.usefixtures("library")
+def test_the_version_of_the_library_is_raised_with_what_it_expects_or_pip_would_replace_no_older_one():
+    assert VERSION.startswith(f"0.{native.ABI}.")
+    for file in ("Cargo.toml", "Cargo.lock"):
+        assert f'version = "{VERSION}"\n' in (ROOT / "native" / file).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("content", ["LIBRARY, __version__ = '/nowhere', '0'", "", "raise ImportError"])
 def test_what_cannot_be_loaded_is_left_alone(content, tmp_path, monkeypatch):
     (tmp_path / f"{PACKAGE}.py").write_text(content, encoding="utf-8")
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, PACKAGE, raising=False)
     native.library.cache_clear()
     assert native.library() is None
+    assert ", no native loop" in next(program_checks()).seen
     native.library.cache_clear()
     sys.modules.pop(PACKAGE, None)
 
@@ -181,6 +212,44 @@ def test_movements_of_money_are_passed_over_and_folded_before_what_comes_behind_
     assert (found, runs) == (folded(history, [rows]), [40])
 
 
+def test_every_cargo_that_the_source_is_written_for_can_build_it():
+    """Before 1.78, cargo refuses a lock file of version 4, and the build does not let it write another one."""
+    source = ROOT / "native"
+    (oldest,) = re.findall(r'^rust-version = "(.+)"$', (source / "Cargo.toml").read_text(encoding="utf-8"), re.MULTILINE)
+    assert (source / "Cargo.lock").read_text(encoding="utf-8").count("\nversion = 3\n") == 1
+    for file in (source / "README.md", source / "hatch_build.py", ROOT / "README.md"):
+        assert f" {oldest} or newer" in file.read_text(encoding="utf-8")
+
+
+def test_at_exit_nothing_is_freed_that_somebody_may_still_fold(folder):
+    """A thread that nobody waits for, as the page has one, folds on until Python ends it."""
+    program = """
+import atexit, sys
+sys.path.insert(0, sys.argv[1])
+freed = []
+atexit.register(lambda: print("freed at exit:", len(freed)))  # the first is the last one called
+from ledger.portfolio import Portfolio
+from ledger.segments import native
+from ledger.segments.packed import Packed
+from tests.property.test_native import FILL
+from tools.testkit.hostile_postings import make_history
+native.library().ledger_native_free = freed.append
+def fold():
+    portfolio = Portfolio(make_history(1).terms)
+    portfolio.fold(native.NativeSlice(Packed.pack([FILL])), None)
+    assert isinstance(portfolio.holdings.open, native.NativeOpen)
+    return portfolio
+fold()
+print("freed before:", len(freed))
+freed.clear()
+held = fold()
+"""
+    command = [sys.executable, "-c", program, str(folder)]
+    environment = {name: value for name, value in os.environ.items() if name != native.SWITCH}
+    run = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert run.stdout == "freed before: 1\nfreed at exit: 0\n", run.stderr
+
+
 def test_its_wheel_is_for_this_platform_and_is_found_once_installed(folder, tmp_path):
     command = cargo()
     assert command is not None
@@ -191,7 +260,7 @@ def test_its_wheel_is_for_this_platform_and_is_found_once_installed(folder, tmp_
     hatch = [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", str(tmp_path / "wheel")]
     subprocess.run(hatch, cwd=ROOT / "native", env=environment, check=True, capture_output=True)
     (wheel,) = (tmp_path / "wheel").iterdir()
-    assert wheel.name.startswith("mt5_position_ledger_native-0.1.0-py3-none-")
+    assert wheel.name.startswith(f"mt5_position_ledger_native-{VERSION}-py3-none-")
     assert not wheel.name.endswith("-any.whl")
     files = {name.partition("/")[2] for name in zipfile.ZipFile(wheel).namelist() if name.startswith(f"{PACKAGE}/")}
     assert files == {file.name for file in (folder / PACKAGE).iterdir() if file.is_file()}

@@ -3,7 +3,8 @@
 Each is made of a seed: an account that hedges or nets, a few ids and symbols that meet again and again, one of them renamed to
 others with the same or other scales, and now and then numbers near and beyond what 64 and 128 bits hold, negative prices,
 volumes of nothing, unknown money, unknown entries, closes beyond what is open, reversals, late and early times. Between fills
-there are cash movements and events that open, correct and close positions.
+there are cash movements and events that open, correct and close positions. Of every ten histories one is crowded: hundreds of
+positions are open, with ids that are near each other, far apart or at equal distances, and are closed in any order.
 """
 
 from __future__ import annotations
@@ -37,6 +38,10 @@ _INT64: Final = 2**63 - 1
 #: EURUSD has other scales than GBPUSD, USDJPY cannot follow either exactly; the rest have the usual ones.
 _SCALES: Final = {"GBPUSD": (5, 2), "USDJPY": (3, 4)}
 _SYMBOLS: Final = ("EURUSD", "EURUSD.r", "GBPUSD", "USDJPY")
+#: One history of so many is crowded.
+_CROWDED: Final = 10
+#: How far apart the ids of a crowded history are.
+_STRIDES: Final = (1, 64, 2**32, 2**40, 0x4F1BBCDCBFA53E0A)
 _EVENTS: Final = ("recovered", "drifted", "ghost", "reticketed", "adjusted")
 
 
@@ -57,7 +62,10 @@ def make_history(seed: int) -> History:
     dice = random.Random(seed)  # noqa: S311  # it has to be repeatable, not secret
     events: list[Event] = []
     wild = dice.random() < 1 / 3
-    rows = list(_rows(dice, events, count=dice.randrange(1, 90), wild=wild))
+    if seed % _CROWDED:
+        rows = list(_rows(dice, events, count=dice.randrange(1, 90), wild=wild))
+    else:
+        rows = list(_crowd(dice, events, count=dice.randrange(300, 1000)))
     return History(_terms(nets=dice.random() < 0.5), rows, events)
 
 
@@ -83,6 +91,33 @@ def _rows(dice: random.Random, events: list[Event], *, count: int, wild: bool) -
             yield _event(dice, events, time_msc, number)
         else:
             yield _fill(dice, opened, time_msc, number, wild=wild)
+
+
+def _crowd(dice: random.Random, events: list[Event], *, count: int) -> Iterator[Row]:
+    """Yield the fills of many positions: of some many more are opened than closed, then as many."""
+    most, stride = dice.choice((40, 200, 600)), dice.choice(_STRIDES)
+    opened: dict[int, tuple[str, int, int]] = {}  # id -> symbol, side, volume
+    for number in range(count):
+        time_msc = _START_MSC + 1000 * number
+        if dice.random() < 0.02:
+            yield _event(dice, events, time_msc, number)
+            continue
+        is_new = len(opened) < most and dice.random() < 0.7
+        if is_new or not opened:
+            position_id = (number + 6) * stride % _INT64  # events concern the ids before
+            symbol, side, volume = f"{dice.choice(_SYMBOLS)}{number}", dice.randrange(2), dice.randrange(1, 6)
+            opened[position_id], entry = (symbol, side, volume), 0
+        else:
+            position_id = dice.choice(list(opened))
+            symbol, side, volume = opened.pop(position_id)
+            left = dice.randrange(volume)
+            if left:
+                opened[position_id] = symbol, side, left
+            entry, side, volume = 1, 1 - side, volume - left
+        yield Posting(
+            time_msc, 1000 + number, number + 1, "FillRecorded", side, entry, position_id, None, symbol, volume,
+            _price(dice, 0), _money(dice, 0), _money(dice, 0), _money(dice, 0), _money(dice, 0), 7, None, 1,
+        )  # fmt: skip
 
 
 def _fill(dice: random.Random, opened: dict[int, tuple[str, int]], time_msc: int, number: int, *, wild: bool) -> Row:

@@ -268,7 +268,9 @@ class SqlJournal:
         self.derived = SqlDerived(self)
         file = self.file()
         beside = None if file is None else file.with_name(f"{file.name}{FOLDER_SUFFIX}")
-        self.segments = Segments(segments or beside, self._plain_rows, self.hash_at)
+        self.segments = Segments(
+            segments or beside, self._plain_rows, self.hash_at, journal=file if segments is None else None
+        )
         self._clocks: dict[int, equity.KnownClock] = {}  # of accounts that marks were stored of, by key
         # Of the events up to a version, which has this chain hash: ``_replaced``, and ``_asserted_behind``.
         self._replaced: dict[AccountId, tuple[int, bytes | None, dict[int, int]]] = {}
@@ -467,7 +469,7 @@ class SqlJournal:
     def _plain(self, account: AccountId, after: int, upto: int, differences: list[int] | None) -> Iterator[Sequence[Row]]:
         """Yield what arrived in order, ascending by version, some at a time: what is packed of it from there."""
         if differences is not None:
-            yield from self.segments.compared(account, self._plain_rows(account, after, upto), upto, differences)
+            yield from self.segments.compared(account, self._plain_rows(account, after, upto), after, upto, differences)
             return
         after = yield from self.segments.blocks(account, after, upto)
         if after < upto:

@@ -541,7 +541,7 @@ def _check_states(
         elif fold.terms_of(checkpoint.fold, terms) and journal.hash_at(account, mark.version) == mark.hash:
             others.setdefault((mark.version, checkpoint.fold), mark.place)
     folded.fold(postings, decode_posting)
-    differences += [] if fold.is_by_version else merged_differences(journal, account, selection, terms)
+    differences += [] if fold.is_by_version else merged_differences(journal, account, version)
     for at in differences:
         what = "the segment of it holds something else: it was changed. It is disposable: ledger derive --drop"
         yield Problem(account=str(account), version=at, field="segments", what=what)

@@ -12,6 +12,7 @@ import json
 import subprocess
 import sys
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, Final
 
 from ledger.journal.sql.engine import open_engine
@@ -35,8 +36,11 @@ class VerifyWorker:
 
     def __init__(self, command: list[str], journal: SqlJournal, account: AccountId, version: int) -> None:
         self.after = int(version * _SHARE)
-        url = journal.engine.address()
-        job = {"url": url, "server": account.server, "login": account.login, "after": self.after, "upto": version}
+        folder = journal.segments.folder
+        job = {
+            "url": journal.engine.address(), "segments": None if folder is None else str(folder.absolute()),
+            "server": account.server, "login": account.login, "after": self.after, "upto": version,
+        }  # fmt: skip
         self._process = subprocess.Popen(  # noqa: S603  # ourselves
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd=SAFE_FOLDER
         )
@@ -81,8 +85,8 @@ def helper(journal: Any, account: AccountId, version: int) -> VerifyWorker | Non
 def _main() -> None:
     job = json.load(sys.stdin)
     engine = open_engine(job["url"], create=False)
-    account = AccountId(job["server"], job["login"])
-    found = verify_tail(SqlJournal(engine, lambda: 0), account, job["after"], job["upto"])
+    journal = SqlJournal(engine, lambda: 0, None if job["segments"] is None else Path(job["segments"]))
+    found = verify_tail(journal, AccountId(job["server"], job["login"]), job["after"], job["upto"])
     engine.dispose()
     if found is not None:
         json.dump(_written(found), sys.stdout)
