@@ -9,7 +9,7 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cached_property, lru_cache
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import Any, Final
@@ -64,7 +64,7 @@ class ArchivedAccount:
             raise AccountUnknown(f"{place}: expected the folder of an archived account, found no manifest with segments in it")
         self.place = place
         self.manifest: Manifest = manifest
-        self._groups = lru_cache(maxsize=1)(self._read_groups)
+        self._last_read: tuple[str, list[Any]] = ("", [])  # a short file and its columns; an attribute, so that no cycle holds them
 
     @property
     def name(self) -> AccountId:
@@ -214,8 +214,10 @@ class ArchivedAccount:
             else:
                 yield from tables(self.place / segment.events.file, _READ, GROUP_ROWS)
 
-    def _read_groups(self, name: str) -> list[Any]:
-        return list(tables(self.place / name, _READ, GROUP_ROWS))
+    def _groups(self, name: str) -> list[Any]:
+        if self._last_read[0] != name:
+            self._last_read = name, list(tables(self.place / name, _READ, GROUP_ROWS))
+        return self._last_read[1]
 
     def _column(self, segment: Segment, name: str) -> list[Any]:
         path = self.place / segment.events.file

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import shutil
+import weakref
 from decimal import Decimal
 from functools import partial
 
@@ -16,6 +18,7 @@ from ledger import AccountMismatch, CorruptEvent, JournalUnavailable, Ledger
 from ledger.archive import check, write
 from ledger.archive.form import MANIFEST, account_folder, folder_name
 from ledger.archive.manifest import read_manifest
+from ledger.archive.read import ArchivedAccount
 from ledger.archive.restore import ArchiveSource
 from ledger.archive.verify import verify_archive
 from ledger.archive.write import archive
@@ -67,6 +70,20 @@ def test_an_archive_is_the_journal_and_grows_with_it(filled, run, tmp_path):
     assert {one.account: one.head for one in accounts} == {
         account: head.hash.hex() for account, head in filled.journal.heads().items()
     }
+
+
+def test_what_was_read_of_an_account_is_let_go_with_it(filled, run, tmp_path):
+    """At once, without a search for garbage: a fold makes few objects and holds megabytes."""
+    run()
+    account = ArchivedAccount(account_folder(tmp_path / "archive", ACCOUNT))
+    assert account.terms(7) is not None
+    held = weakref.ref(account)
+    gc.disable()
+    try:
+        del account
+        assert held() is None
+    finally:
+        gc.enable()
 
 
 def test_an_archive_is_of_one_moment_while_an_engine_records(filled, run, tmp_path):
