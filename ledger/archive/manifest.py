@@ -16,6 +16,7 @@ from ledger.archive.form import FORM, MANIFEST
 from ledger.errors import BadValue, CorruptEvent
 from ledger.journal import Head
 from ledger.journal.admission import start
+from ledger.journal.location import ARRIVING, MOVED, MOVING, FormerJournal, Location
 from ledger.output_files import written_whole
 from ledger.terms import AccountTerms
 from ledger.values import PRICE_SCALE, VOLUME_SCALE, AccountId
@@ -74,12 +75,15 @@ class Manifest:
     """What is archived of an account. ``journal_id`` is the journal that it was last written from.
 
     ``scales`` state what whole numbers of the columns mean: the decimals of money, prices and volumes, and by symbol.
+    ``location`` and ``origins`` are what that journal had about moves of the account, at the end of the run.
     """
 
     account: AccountId
     journal_id: str
     scales: Mapping[str, Any]
     segments: tuple[Segment, ...]
+    location: Location = Location()
+    origins: tuple[FormerJournal, ...] = ()
 
     @property
     def head(self) -> Head:
@@ -114,6 +118,8 @@ def write_manifest(place: Path, manifest: Manifest) -> None:
         "last": manifest.head.version,
         "head": manifest.head.hash.hex(),
         "scales": manifest.scales,
+        "location": asdict(manifest.location),
+        "origins": [one._asdict() for one in manifest.origins],
         "segments": [asdict(one) for one in manifest.segments],
     }
     with written_whole(place / MANIFEST) as partial:
@@ -138,6 +144,8 @@ def read_manifest(place: Path) -> Manifest | None:
             journal_id=fields["journal"],
             scales=fields["scales"],
             segments=tuple(map(_segment, fields["segments"])),
+            location=_location(fields["location"]),
+            origins=tuple(map(_origin, fields["origins"])),
         )
         _require_chain(path, found, fields)
     except FileNotFoundError:
@@ -151,6 +159,22 @@ def _segment(fields: Mapping[str, Any]) -> Segment:
     evidence = fields["evidence"]
     files = {"events": File(**fields["events"]), "evidence": None if evidence is None else File(**evidence)}
     return Segment(**{**fields, **files})
+
+
+def _location(fields: Mapping[str, Any]) -> Location:
+    found = Location(**fields)
+    names = (found.other, found.other_id)
+    is_known = found.state in (None, MOVING, ARRIVING, MOVED) and all(isinstance(one, str | None) for one in names)
+    if not is_known or type(found.epoch) is not int or found.epoch < 1:
+        raise ValueError(f"a location with an epoch, a state and another journal was expected, found {dict(fields)}")
+    return found
+
+
+def _origin(fields: Mapping[str, Any]) -> FormerJournal:
+    found = FormerJournal(**fields)
+    if not isinstance(found.journal_id, str) or type(found.version) is not int:
+        raise ValueError(f"a former journal with its last version was expected, found {dict(fields)}")
+    return found
 
 
 def _require_chain(path: Path, manifest: Manifest, fields: Mapping[str, Any]) -> None:

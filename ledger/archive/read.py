@@ -23,6 +23,7 @@ from ledger.errors import AccountUnknown
 from ledger.fold_order import FirstRecord
 from ledger.journal import Head, Selection
 from ledger.journal.checkpoints import order_of
+from ledger.journal.location import MOVED
 from ledger.postings import (
     ASSERTED,
     IN_ORDER,
@@ -75,6 +76,11 @@ class ArchivedAccount:
     def head(self) -> Head:
         """The account's head as it is archived."""
         return self.manifest.head
+
+    @property
+    def has_moved(self) -> bool:
+        """Whether it had moved to another journal when it was archived last: this is what it was when it left."""
+        return self.manifest.location.state == MOVED
 
     # ---- what selects events
 

@@ -12,7 +12,7 @@ from ledger.archive.check import account_folders, tables
 from ledger.archive.columns import values_of
 from ledger.archive.form import EVIDENCE_COLUMNS, MANIFEST, SEALS
 from ledger.archive.read import ArchivedAccount
-from ledger.archive.write import read_description
+from ledger.archive.write import parents_of, read_description
 from ledger.codec import Stored
 from ledger.errors import BadValue
 from ledger.journal import Head, Parent
@@ -47,8 +47,8 @@ class ArchiveSource:
         return str(self._described["journal"])
 
     def parents(self) -> tuple[Parent, ...]:
-        """Return nothing: an archive names no journals that came before."""
-        return ()
+        """Return the journals that the archived one was restored from, the nearest first."""
+        return parents_of(self._described)
 
     def file(self) -> Path | None:
         """Return None: it is no SQLite file."""
@@ -58,13 +58,13 @@ class ArchiveSource:
         """Return the seals of the runs that wrote it, oldest first."""
         return [(self._folder / SEALS / name).read_text(encoding="utf-8") for name in self._described["seals"]]
 
-    def location(self, account: AccountId) -> Location:  # noqa: ARG002  # it is so of every account
-        """Return that the account is there: an archive does not know where it went afterwards."""
-        return Location()
+    def location(self, account: AccountId) -> Location:
+        """Return whether the account was in the archived journal, and its epoch."""
+        return self._accounts[account].manifest.location
 
-    def origins(self, account: AccountId) -> tuple[FormerJournal, ...]:  # noqa: ARG002
-        """Return nothing: the manifest names the journal that was archived alone."""
-        return ()
+    def origins(self, account: AccountId) -> tuple[FormerJournal, ...]:
+        """Return the journals that the account was in before."""
+        return self._accounts[account].manifest.origins
 
     def heads(self) -> dict[AccountId, Head]:
         """Return account -> head, as they are archived."""

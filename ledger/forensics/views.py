@@ -4,7 +4,8 @@
     connect("archive").sql("SELECT symbol, count(*) FROM events WHERE kind = 'FillRecorded' GROUP BY symbol")
 
 ``accounts`` has what is archived of each account, ``events`` every archived event, ``evidence`` the raw broker answers. They
-show what was recorded: late and repeated records of a deal are rows of their own. What accounts come to is ``fold_archive``'s.
+show what was recorded, also of an account that has ``moved_to`` another journal: late and repeated records of a deal are
+rows of their own. What accounts come to is ``fold_archive``'s.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ _MANIFEST: Final = {
         "STRUCT(currency VARCHAR, money INTEGER, price INTEGER, volume INTEGER, clock VARCHAR, "
         "symbols MAP(VARCHAR, STRUCT(price INTEGER, volume INTEGER)))"
     ),
+    "location": "STRUCT(state VARCHAR, other VARCHAR)",
     "segments": "STRUCT(events STRUCT(file VARCHAR), evidence STRUCT(file VARCHAR))[]",
 }
 #: A whole number with so many decimals, exactly: both factors and the product have a fixed point.
@@ -39,12 +41,14 @@ _SCALES: Final = {
 }
 _VIEWS: Final = """\
 CREATE VIEW manifests AS
-SELECT account.server AS server, account.login AS login, last, head, scales, segments,
+SELECT account.server AS server, account.login AS login, last, head, scales, location, segments,
   left(filename, -length('{manifest}')) AS folder
 FROM read_json('{accounts}/*/{manifest}', columns = {columns}, filename = true);
 
 CREATE VIEW accounts AS
-SELECT server, login, scales.currency AS currency, scales.clock AS clock, last AS version, head FROM manifests;
+SELECT server, login, scales.currency AS currency, scales.clock AS clock, last AS version, head,
+  CASE location.state WHEN 'moved' THEN location.other END AS moved_to
+FROM manifests;
 
 CREATE VIEW files AS
 SELECT server, login, scales, folder || segment.events.file AS events, folder || segment.evidence.file AS evidence

@@ -14,7 +14,7 @@ import pyarrow.parquet
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from ledger import AccountMismatch, CorruptEvent, JournalUnavailable, Ledger
+from ledger import AccountMismatch, AccountMoved, CorruptEvent, JournalUnavailable, Ledger
 from ledger.archive import check, write
 from ledger.archive.form import MANIFEST, account_folder, folder_name
 from ledger.archive.manifest import read_manifest
@@ -23,10 +23,14 @@ from ledger.archive.restore import ArchiveSource
 from ledger.archive.verify import verify_archive
 from ledger.archive.write import archive
 from ledger.forensics import fleet_digest, fold_archive, fold_journal
+from ledger.forensics.questions import Where, replay, replay_journal
 from ledger.forensics.views import connect
 from ledger.gateway.serve.lock import FileLock
 from ledger.journal.backup import restore_journal
 from ledger.journal.chain import covered, digest, genesis
+from ledger.journal.location import MOVED, FormerJournal, Location
+from ledger.journal.sql.moving import restore_location
+from ledger.seals import read as read_seal
 from ledger.values import AccountId
 from tests.support.journals import ACCOUNT, OTHER, START_US, Clock, cash, digest_of, fill, ghost, new_url, opened, revised
 
@@ -243,6 +247,52 @@ def test_a_journal_is_restored_from_an_archive(filled, run, tmp_path):
             assert list(restored.journal.rows(account)) == list(filled.journal.rows(account))
         assert restored.journal.evidence(ACCOUNT, digest_of(RAW)) == RAW
         archive(partial(open_journal, copied.target), tmp_path / "archive", lambda: START_US)  # which goes on with the same
+
+
+def test_an_archive_has_what_its_journal_has_about_moves(filled, run, tmp_path):
+    """An account that has moved is counted where it is; a journal restored from the archive refuses it as the journal does."""
+    run(key=Ed25519PrivateKey.generate())
+    copied = restore_journal(ArchiveSource(tmp_path / "archive"), f"sqlite:///{tmp_path}/first.db", lambda: START_US)
+    location = Location(epoch=2, state=MOVED, other="asia (sqlite:///asia.db)", other_id="asia's")
+    origins = (FormerJournal("older", 2),)
+    with Ledger.open(copied.target, now_us=Clock()) as moved:
+        restore_location(moved.journal, OTHER, location, origins)
+        archive(partial(open_journal, copied.target), tmp_path / "archive", lambda: START_US)  # it has nothing new but this
+        found = list(replay(tmp_path / "archive", Where(workers=1)))
+        assert found == list(replay_journal(moved))
+        assert [one.account for one in found] == [str(ACCOUNT)]
+        assert connect(tmp_path / "archive").sql("SELECT login, moved_to FROM accounts ORDER BY login").fetchall() == [
+            (ACCOUNT.login, None), (OTHER.login, location.other),
+        ]  # fmt: skip
+        assert fold_archive(account_folder(tmp_path / "archive", OTHER)) == fold_journal(moved.account(OTHER))
+        parents = moved.journal.parents()
+    copied = restore_journal(ArchiveSource(tmp_path / "archive"), f"sqlite:///{tmp_path}/second.db", lambda: START_US)
+    with Ledger.open(copied.target, now_us=Clock()) as restored:
+        assert (restored.journal.location(OTHER), restored.journal.origins(OTHER)) == (location, origins)
+        assert restored.journal.location(ACCOUNT) == Location()
+        assert restored.journal.parents()[1:] == parents
+        [seal] = restored.journal.seals()
+        assert restored.verify(since=read_seal(seal)).problems == ()  # it is of a parent's parent
+        with pytest.raises(AccountMoved):
+            record(restored, cash(50, 50), account=OTHER)
+
+
+@pytest.mark.parametrize("changed", [{"location": {"epoch": 0}}, {"location": {"state": "gone"}}, {"origins": [{"version": 1}]}])
+def test_what_is_no_location_is_no_manifest(filled, run, tmp_path, changed):
+    run()
+    path = account_folder(tmp_path / "archive", ACCOUNT) / MANIFEST
+    path.write_text(json.dumps(json.loads(path.read_text()) | changed))
+    with pytest.raises(CorruptEvent, match="expected the manifest of an archived account, found something else"):
+        ArchiveSource(tmp_path / "archive")
+
+
+@pytest.mark.parametrize("parents", [None, [1], [{"journal": "a"}], [{"journal": "a", "versions": {"nobody": 1}}]])
+def test_what_are_no_parents_are_refused(filled, run, tmp_path, parents):
+    run()
+    path = tmp_path / "archive" / "archive.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"parents": parents}))
+    with pytest.raises(CorruptEvent, match="expected the parents of a journal, found something else"):
+        ArchiveSource(tmp_path / "archive").parents()
 
 
 def test_views_show_exact_decimals_of_what_is_archived(filled, run, tmp_path):
