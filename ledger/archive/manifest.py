@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from attrs import asdict, frozen
+from attrs import asdict, field, frozen
 
 from ledger.archive.form import FORM, MANIFEST
 from ledger.errors import BadValue, CorruptEvent
@@ -82,7 +82,7 @@ class Manifest:
     journal_id: str
     scales: Mapping[str, Any]
     segments: tuple[Segment, ...]
-    location: Location = Location()
+    location: Location = field(factory=Location)
     origins: tuple[FormerJournal, ...] = ()
 
     @property

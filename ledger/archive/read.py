@@ -65,7 +65,7 @@ class ArchivedAccount:
             raise AccountUnknown(f"{place}: expected the folder of an archived account, found no manifest with segments in it")
         self.place = place
         self.manifest: Manifest = manifest
-        self._last_read: tuple[str, list[Any]] = ("", [])  # a short file and its columns; an attribute, so that no cycle holds them
+        self._last_read: tuple[str, list[Any]] = ("", [])  # a short file and its columns, which no cycle may hold
 
     @property
     def name(self) -> AccountId:

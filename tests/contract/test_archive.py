@@ -277,7 +277,9 @@ def test_an_archive_has_what_its_journal_has_about_moves(filled, run, tmp_path):
             record(restored, cash(50, 50), account=OTHER)
 
 
-@pytest.mark.parametrize("changed", [{"location": {"epoch": 0}}, {"location": {"state": "gone"}}, {"origins": [{"version": 1}]}])
+@pytest.mark.parametrize(
+    "changed", [{"location": {"epoch": 0}}, {"location": {"state": "gone"}}, {"origins": [{"version": 1}]}]
+)
 def test_what_is_no_location_is_no_manifest(filled, run, tmp_path, changed):
     run()
     path = account_folder(tmp_path / "archive", ACCOUNT) / MANIFEST
