@@ -171,10 +171,9 @@ def _location(fields: Mapping[str, Any]) -> Location:
 
 
 def _origin(fields: Mapping[str, Any]) -> FormerJournal:
-    found = FormerJournal(**fields)
-    if not isinstance(found.journal_id, str) or type(found.version) is not int:
+    if not isinstance(fields["journal_id"], str) or type(fields["version"]) is not int:
         raise ValueError(f"a former journal with its last version was expected, found {dict(fields)}")
-    return found
+    return FormerJournal(**fields)
 
 
 def _require_chain(path: Path, manifest: Manifest, fields: Mapping[str, Any]) -> None:

@@ -41,6 +41,7 @@ class ArchiveSource:
         found = [ArchivedAccount(place) for place in account_folders(folder) if (place / MANIFEST).exists()]
         self._accounts = {one.name: one for one in sorted(found, key=lambda one: one.name)}
         self._read: tuple[AccountId | None, int, Iterator[Stored]] = (None, 0, iter(()))
+        self._answers: _Answers | None = None
 
     def identity(self) -> str:
         """Return the id of the journal that it was last written from."""
@@ -81,18 +82,36 @@ class ArchiveSource:
 
     def stored_evidence(self, account: AccountId, digest: str) -> StoredEvidence | None:
         """Return a raw answer as a journal stores it, None if it is not archived."""
-        one, wanted = self._accounts[account], bytes.fromhex(digest)
-        for segment in one.manifest.segments:
-            for table in () if segment.evidence is None else tables(one.place / segment.evidence.file, ("sha256",)):
-                if wanted in values_of(table, "sha256"):
-                    assert segment.evidence is not None
-                    return _answer(one.place / segment.evidence.file, wanted)
-        return None
+        if self._answers is None or self._answers.account is not self._accounts[account]:
+            self._answers = _Answers(self._accounts[account])
+        return self._answers.find(digest)
 
 
-def _answer(path: Path, wanted: bytes) -> StoredEvidence | None:
-    for table in tables(path, EVIDENCE_COLUMNS, _ANSWERS_AT_ONCE):
-        if values_of(table, "sha256") == [wanted]:
-            [raw] = values_of(table, "raw")
-            return StoredEvidence(digest=wanted.hex(), size=len(raw), body=zlib.compress(raw))
-    return None
+class _Answers:
+    """The raw answers of an archived account. Those asked for in the order of the files are read once each."""
+
+    def __init__(self, account: ArchivedAccount) -> None:
+        self.account = account
+        files = [one.evidence.file for one in account.manifest.segments if one.evidence is not None]
+        self._places = {digest: (name, number) for name in files for number, digest in enumerate(self._digests(name))}
+        self._read: tuple[str, int, Iterator[StoredEvidence]] = ("", 0, iter(()))
+
+    def find(self, digest: str) -> StoredEvidence | None:
+        """Return a raw answer as a journal stores it, None if it is not archived."""
+        if digest not in self._places:
+            return None
+        wanted, number = self._places[digest]
+        name, at, answers = self._read
+        if name != wanted or number < at:
+            at, answers = 0, self._stored(wanted)
+        self._read = wanted, number + 1, answers
+        return next(islice(answers, number - at, None))
+
+    def _digests(self, name: str) -> Iterator[str]:
+        for table in tables(self.account.place / name, ("sha256",)):
+            yield from (digest.hex() for digest in values_of(table, "sha256"))
+
+    def _stored(self, name: str) -> Iterator[StoredEvidence]:
+        for table in tables(self.account.place / name, EVIDENCE_COLUMNS, _ANSWERS_AT_ONCE):
+            [digest], [raw] = values_of(table, "sha256"), values_of(table, "raw")
+            yield StoredEvidence(digest=digest.hex(), size=len(raw), body=zlib.compress(raw))

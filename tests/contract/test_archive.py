@@ -15,7 +15,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from ledger import AccountMismatch, AccountMoved, CorruptEvent, JournalUnavailable, Ledger
-from ledger.archive import check, write
+from ledger.archive import check, restore, write
 from ledger.archive.form import MANIFEST, account_folder, folder_name
 from ledger.archive.manifest import read_manifest
 from ledger.archive.read import ArchivedAccount
@@ -28,6 +28,7 @@ from ledger.forensics.views import connect
 from ledger.gateway.serve.lock import FileLock
 from ledger.journal.backup import restore_journal
 from ledger.journal.chain import covered, digest, genesis
+from ledger.journal.evidence import decompress
 from ledger.journal.location import MOVED, FormerJournal, Location
 from ledger.journal.sql.moving import restore_location
 from ledger.seals import read as read_seal
@@ -247,6 +248,31 @@ def test_a_journal_is_restored_from_an_archive(filled, run, tmp_path):
             assert list(restored.journal.rows(account)) == list(filled.journal.rows(account))
         assert restored.journal.evidence(ACCOUNT, digest_of(RAW)) == RAW
         archive(partial(open_journal, copied.target), tmp_path / "archive", lambda: START_US)  # which goes on with the same
+
+
+def test_each_raw_answer_is_read_once_for_a_restore(filled, run, tmp_path, monkeypatch):
+    """In two segments; with one that both name, and which is archived with the first."""
+    raws = [b'{"answer": %d}' % number for number in range(20)]
+    for some in (raws[:10], raws[10:]):
+        broken = [ghost(int(raw[11:-1]) + 10, 9, evidence=digest_of(raw)) for raw in [*some, raws[0]]]
+        filled.journal.append(ACCOUNT, broken, evidence=raws, conflicts="keep")
+        run()
+    read = []
+
+    def noted(path, columns, *how):
+        for table in check.tables(path, columns, *how):
+            read.append(len(table) if "raw" in columns else 0)
+            yield table
+
+    monkeypatch.setattr(restore, "tables", noted)
+    source = ArchiveSource(tmp_path / "archive")
+    copied = restore_journal(source, f"sqlite:///{tmp_path}/restored.db", lambda: START_US)
+    assert sum(read) == len(raws) + 2
+    with Ledger.open(copied.target) as restored:
+        assert [restored.journal.evidence(ACCOUNT, digest_of(raw)) for raw in raws] == raws
+    backwards = [source.stored_evidence(ACCOUNT, digest_of(raw)) for raw in reversed(raws)]
+    assert [decompress(one) for one in backwards if one] == raws[::-1]
+    assert [source.stored_evidence(ACCOUNT, one) for one in (digest_of(b"another"), "zz")] == [None, None]
 
 
 def test_an_archive_has_what_its_journal_has_about_moves(filled, run, tmp_path):
