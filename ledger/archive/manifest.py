@@ -49,7 +49,7 @@ class Segment:
         schema: The revision of the journal's schema that it was read from.
         events: Its events.
         evidence: The raw answers that these are the first to name, None without any.
-        seal: The file of the seal that states ``last`` and ``head``, None without one.
+        seal: The file of the seal of the run that wrote it, None without one. It states the head of the run's last segment.
     """
 
     first: int

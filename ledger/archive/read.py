@@ -16,10 +16,10 @@ from typing import Any, Final
 
 from ledger.archive.check import tables
 from ledger.archive.columns import numbers_of, packs_of, posting_rows, stored_rows, values_of
-from ledger.archive.form import EVENT_COLUMNS, GROUP_ROWS, require_pyarrow
+from ledger.archive.form import EVENT_COLUMNS, GROUP_ROWS, folder_name, require_pyarrow
 from ledger.archive.manifest import Manifest, Segment, read_manifest
 from ledger.codec import Stored, terms_of
-from ledger.errors import AccountUnknown
+from ledger.errors import AccountUnknown, CorruptEvent
 from ledger.fold_order import FirstRecord
 from ledger.journal import Head, Selection
 from ledger.journal.checkpoints import order_of
@@ -54,7 +54,7 @@ class ArchivedAccount:
 
     Raises:
         AccountUnknown: Nothing of an account is archived there.
-        CorruptEvent: Its manifest was changed.
+        CorruptEvent: Its manifest was changed, or is that of another folder, as in a copy beside it: it would count twice.
         JournalUnavailable: The library for Parquet is not installed.
     """
 
@@ -63,6 +63,11 @@ class ArchivedAccount:
         manifest = read_manifest(place)
         if manifest is None or not manifest.segments:
             raise AccountUnknown(f"{place}: expected the folder of an archived account, found no manifest with segments in it")
+        if place.absolute().name != folder_name(manifest.account):
+            raise CorruptEvent(
+                f"{place}: expected {folder_name(manifest.account)} as the name of the folder of {manifest.account}: move a "
+                "copy out of the archive"
+            )
         self.place = place
         self.manifest: Manifest = manifest
         self._last_read: tuple[str, list[Any]] = ("", [])  # a short file and its columns, which no cycle may hold

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import re
 import shutil
 import weakref
 from decimal import Decimal
@@ -15,13 +16,15 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from ledger import AccountMismatch, AccountMoved, CorruptEvent, JournalUnavailable, Ledger
-from ledger.archive import check, restore, write
+from ledger.archive import check, columns, read, restore, write
 from ledger.archive.form import MANIFEST, account_folder, folder_name
 from ledger.archive.manifest import read_manifest
 from ledger.archive.read import ArchivedAccount
 from ledger.archive.restore import ArchiveSource
 from ledger.archive.verify import verify_archive
 from ledger.archive.write import archive
+from ledger.clock import utc_text_us
+from ledger.codec import Stored
 from ledger.forensics import fleet_digest, fold_archive, fold_journal
 from ledger.forensics.questions import Where, replay, replay_journal
 from ledger.forensics.views import connect
@@ -91,6 +94,31 @@ def test_what_was_read_of_an_account_is_let_go_with_it(filled, run, tmp_path):
         gc.enable()
 
 
+def test_a_fold_is_the_same_over_the_ends_of_packs_groups_and_segments(ledger, run, tmp_path, monkeypatch):
+    """With small ones, so that there are many ends, at versions around each of them; late and revised deals on both sides."""
+    for module, name, size in (
+        (columns, "ROWS_MAX", 20), (read, "GROUP_ROWS", 40), (write, "GROUP_ROWS", 40), (write, "SEGMENT_ROWS", 100),
+        (write, "_BATCH", 10),
+    ):  # fmt: skip
+        assert hasattr(module, name)
+        monkeypatch.setattr(module, name, size)
+    record(ledger, opened())
+    for begin in range(1, 250, 5):
+        late = fill(begin + 1000, max(0, begin - 50), symbol="XAUUSD", volume="0.01")
+        record(ledger, *(fill(deal, deal) for deal in range(begin, begin + 4)), late, revised(fill(begin, begin, profit=7)))
+        if begin == 101:
+            run()
+    run()
+    place = account_folder(tmp_path / "archive", ACCOUNT)
+    rows = [row for block in ledger.journal.raw_rows(ACCOUNT) for row in block]
+    assert len(ArchivedAccount(place).manifest.segments) == 4
+    assert verify_archive(tmp_path / "archive")[1] == []
+    for version in (1, 19, 20, 21, 39, 40, 41, 99, 100, 101, 122, 123, 222, 223, len(rows)):
+        moment = utc_text_us(rows[version - 1][Stored._fields.index("recorded_us")])
+        for asked in ({"known_at": moment}, {"until": moment}, {"known_at": moment, "until": moment}):
+            assert fold_archive(place, **asked) == fold_journal(ledger.account(ACCOUNT), **asked), (version, asked)
+
+
 def test_an_archive_is_of_one_moment_while_an_engine_records(filled, run, tmp_path):
     """What comes while the first account is written is not in the second one either: the next run has it."""
     found = run(progress=lambda _: record(filled, cash(50, 50), account=OTHER))
@@ -120,8 +148,8 @@ def test_anybody_follows_the_chain_with_duckdb_and_the_standard_library(filled, 
     files = duckdb.read_parquet(f"{place}/events-*.parquet").order("version")
     rows = files.project(f"{names}, data, hash").fetchall()
     before = genesis(ACCOUNT)
-    for *columns, found in rows:
-        assert digest(tuple(columns), before) == found
+    for *covered_columns, found in rows:
+        assert digest(tuple(covered_columns), before) == found
         before = found
     assert before == filled.journal.head(ACCOUNT).hash
     [(sha256, _, raw)] = duckdb.read_parquet(f"{place}/evidence-*.parquet").fetchall()
@@ -321,6 +349,23 @@ def test_what_are_no_parents_are_refused(filled, run, tmp_path, parents):
     path.write_text(json.dumps(json.loads(path.read_text()) | {"parents": parents}))
     with pytest.raises(CorruptEvent, match="expected the parents of a journal, found something else"):
         ArchiveSource(tmp_path / "archive").parents()
+
+
+def test_a_copy_of_an_account_is_not_counted_twice(filled, run, tmp_path):
+    run()
+    place = account_folder(tmp_path / "archive", OTHER)
+    copy = shutil.copytree(place, place.with_suffix(".bak"))
+    for ask in (lambda: list(replay(tmp_path / "archive", Where(workers=1))), lambda: ArchiveSource(tmp_path / "archive")):
+        with pytest.raises(CorruptEvent, match=f"{re.escape(str(copy))}: expected {place.name} as the name of the folder"):
+            ask()
+    counted = "SELECT (SELECT count(*) FROM accounts), (SELECT count(*) FROM events), (SELECT count(*) FROM evidence)"
+    assert connect(tmp_path / "archive").sql(counted).fetchall() == [(2, 14, 2)]
+
+
+def test_views_are_of_any_folder(filled, run, tmp_path):
+    run()
+    folder = shutil.move(tmp_path / "archive", tmp_path / "what's [1] of *?")
+    assert connect(folder).sql("SELECT count(*), max(version) FROM events").fetchall() == [(14, 7)]
 
 
 def test_views_show_exact_decimals_of_what_is_archived(filled, run, tmp_path):

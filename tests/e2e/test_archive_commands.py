@@ -104,6 +104,13 @@ def test_an_executor_whose_cluster_is_none_is_named(archive):
         assert "Traceback (most recent call last)" not in errors, (name, errors)
 
 
+@pytest.mark.parametrize("words", [("--executor", "dask"), ("--cluster", "tcp://1.2.3.4:5"), ("--workers", "2")])
+def test_what_folds_an_archive_is_not_ignored_without_one(url, words):
+    for command in ("replay", "report", "breaks"):
+        done = run("fleet", command, *words, journal=url)
+        assert (done.code, "name it with --archive FOLDER" in done.text) == (2, True), done.text
+
+
 def test_who_held_gold_then_and_who_believed_it(archive):
     asked = ("--until", AFTER_A_SECOND, "--where", "symbol = XAUUSD")
     held = fleet(archive, "replay", *asked)
