@@ -40,6 +40,8 @@ GROWING: Final = ("version", "time_msc", "recorded_us", "deal", "position_id", "
 _NEVER_NULL: Final = ("version", "kind", "schema", "time_msc", "recorded_us", "natural_key", "placement", "hash")
 _SAFE: Final = re.compile(r"[^A-Za-z0-9-]+")
 _NAME_LENGTH: Final = 48
+#: Digits of the SHA-256 that a folder's name ends with.
+NAME_DIGITS: Final = 16
 
 
 def require_pyarrow() -> None:
@@ -58,7 +60,7 @@ def folder_name(account: AccountId) -> str:
     The digest makes it unique where names differ in case only, or in what no file name may have.
     """
     readable = _SAFE.sub("-", account.server)[:_NAME_LENGTH]
-    return f"{readable}_{account.login}-{sha256(str(account).encode()).hexdigest()[:16]}"
+    return f"{readable}_{account.login}-{sha256(str(account).encode()).hexdigest()[:NAME_DIGITS]}"
 
 
 def account_folder(folder: Path, account: AccountId) -> Path:

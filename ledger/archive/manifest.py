@@ -10,12 +10,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from attrs import asdict, frozen
+from attrs import asdict, field, frozen
 
 from ledger.archive.form import FORM, MANIFEST
 from ledger.errors import BadValue, CorruptEvent
 from ledger.journal import Head
 from ledger.journal.admission import start
+from ledger.journal.location import ARRIVING, MOVED, MOVING, FormerJournal, Location
 from ledger.output_files import written_whole
 from ledger.terms import AccountTerms
 from ledger.values import PRICE_SCALE, VOLUME_SCALE, AccountId
@@ -48,7 +49,7 @@ class Segment:
         schema: The revision of the journal's schema that it was read from.
         events: Its events.
         evidence: The raw answers that these are the first to name, None without any.
-        seal: The file of the seal that states ``last`` and ``head``, None without one.
+        seal: The file of the seal of the run that wrote it, None without one. It states the head of the run's last segment.
     """
 
     first: int
@@ -74,12 +75,15 @@ class Manifest:
     """What is archived of an account. ``journal_id`` is the journal that it was last written from.
 
     ``scales`` state what whole numbers of the columns mean: the decimals of money, prices and volumes, and by symbol.
+    ``location`` and ``origins`` are what that journal had about moves of the account, at the end of the run.
     """
 
     account: AccountId
     journal_id: str
     scales: Mapping[str, Any]
     segments: tuple[Segment, ...]
+    location: Location = field(factory=Location)
+    origins: tuple[FormerJournal, ...] = ()
 
     @property
     def head(self) -> Head:
@@ -114,6 +118,8 @@ def write_manifest(place: Path, manifest: Manifest) -> None:
         "last": manifest.head.version,
         "head": manifest.head.hash.hex(),
         "scales": manifest.scales,
+        "location": asdict(manifest.location),
+        "origins": [one._asdict() for one in manifest.origins],
         "segments": [asdict(one) for one in manifest.segments],
     }
     with written_whole(place / MANIFEST) as partial:
@@ -138,6 +144,8 @@ def read_manifest(place: Path) -> Manifest | None:
             journal_id=fields["journal"],
             scales=fields["scales"],
             segments=tuple(map(_segment, fields["segments"])),
+            location=_location(fields["location"]),
+            origins=tuple(map(_origin, fields["origins"])),
         )
         _require_chain(path, found, fields)
     except FileNotFoundError:
@@ -151,6 +159,21 @@ def _segment(fields: Mapping[str, Any]) -> Segment:
     evidence = fields["evidence"]
     files = {"events": File(**fields["events"]), "evidence": None if evidence is None else File(**evidence)}
     return Segment(**{**fields, **files})
+
+
+def _location(fields: Mapping[str, Any]) -> Location:
+    found = Location(**fields)
+    names = (found.other, found.other_id)
+    is_known = found.state in (None, MOVING, ARRIVING, MOVED) and all(isinstance(one, str | None) for one in names)
+    if not is_known or type(found.epoch) is not int or found.epoch < 1:
+        raise ValueError(f"a location with an epoch, a state and another journal was expected, found {dict(fields)}")
+    return found
+
+
+def _origin(fields: Mapping[str, Any]) -> FormerJournal:
+    if not isinstance(fields["journal_id"], str) or type(fields["version"]) is not int:
+        raise ValueError(f"a former journal with its last version was expected, found {dict(fields)}")
+    return FormerJournal(**fields)
 
 
 def _require_chain(path: Path, manifest: Manifest, fields: Mapping[str, Any]) -> None:

@@ -9,20 +9,21 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cached_property, lru_cache
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
 from ledger.archive.check import tables
 from ledger.archive.columns import numbers_of, packs_of, posting_rows, stored_rows, values_of
-from ledger.archive.form import EVENT_COLUMNS, GROUP_ROWS, require_pyarrow
+from ledger.archive.form import EVENT_COLUMNS, GROUP_ROWS, folder_name, require_pyarrow
 from ledger.archive.manifest import Manifest, Segment, read_manifest
 from ledger.codec import Stored, terms_of
-from ledger.errors import AccountUnknown
+from ledger.errors import AccountUnknown, CorruptEvent
 from ledger.fold_order import FirstRecord
 from ledger.journal import Head, Selection
 from ledger.journal.checkpoints import order_of
+from ledger.journal.location import MOVED
 from ledger.postings import (
     ASSERTED,
     IN_ORDER,
@@ -53,7 +54,7 @@ class ArchivedAccount:
 
     Raises:
         AccountUnknown: Nothing of an account is archived there.
-        CorruptEvent: Its manifest was changed.
+        CorruptEvent: Its manifest was changed, or is that of another folder, as in a copy beside it: it would count twice.
         JournalUnavailable: The library for Parquet is not installed.
     """
 
@@ -62,9 +63,14 @@ class ArchivedAccount:
         manifest = read_manifest(place)
         if manifest is None or not manifest.segments:
             raise AccountUnknown(f"{place}: expected the folder of an archived account, found no manifest with segments in it")
+        if place.absolute().name != folder_name(manifest.account):
+            raise CorruptEvent(
+                f"{place}: expected {folder_name(manifest.account)} as the name of the folder of {manifest.account}: move a "
+                "copy out of the archive"
+            )
         self.place = place
         self.manifest: Manifest = manifest
-        self._groups = lru_cache(maxsize=1)(self._read_groups)
+        self._last_read: tuple[str, list[Any]] = ("", [])  # a short file and its columns, which no cycle may hold
 
     @property
     def name(self) -> AccountId:
@@ -75,6 +81,11 @@ class ArchivedAccount:
     def head(self) -> Head:
         """The account's head as it is archived."""
         return self.manifest.head
+
+    @property
+    def has_moved(self) -> bool:
+        """Whether it had moved to another journal when it was archived last: this is what it was when it left."""
+        return self.manifest.location.state == MOVED
 
     # ---- what selects events
 
@@ -214,8 +225,10 @@ class ArchivedAccount:
             else:
                 yield from tables(self.place / segment.events.file, _READ, GROUP_ROWS)
 
-    def _read_groups(self, name: str) -> list[Any]:
-        return list(tables(self.place / name, _READ, GROUP_ROWS))
+    def _groups(self, name: str) -> list[Any]:
+        if self._last_read[0] != name:
+            self._last_read = name, list(tables(self.place / name, _READ, GROUP_ROWS))
+        return self._last_read[1]
 
     def _column(self, segment: Segment, name: str) -> list[Any]:
         path = self.place / segment.events.file

@@ -43,7 +43,7 @@ from ledger.clock import MICROSECOND, UTC_EPOCH
 from ledger.codec import Stored
 from ledger.errors import AccountMismatch, BadValue, CorruptEvent, JournalUnavailable
 from ledger.gateway.serve.lock import FileLock
-from ledger.journal import Head, Journal
+from ledger.journal import Head, Journal, Parent
 from ledger.journal.evidence import decompress, required
 from ledger.journal.sql.words import REVISION
 from ledger.output_files import written_whole
@@ -116,7 +116,8 @@ def archive(
             found = list(_archived(open_journal, journal, folder, tasks, seal, jobs, progress))
             description = read_description(folder) or {}
             seals = [*description.get("seals", ()), *([seal] if seal else ())]
-            _write_description(folder, {"form": FORM, "journal": journal.identity(), "seals": seals})
+            parents = [_parent_fields(one) for one in journal.parents()]
+            _write_description(folder, {"form": FORM, "journal": journal.identity(), "parents": parents, "seals": seals})
             return found
     finally:
         journal.close()
@@ -162,6 +163,28 @@ def read_description(folder: Path) -> dict[str, Any] | None:
 def _write_description(folder: Path, fields: Mapping[str, Any]) -> None:
     with written_whole(folder / DESCRIPTION) as partial_file:
         partial_file.write_text(json.dumps(fields, indent=1) + "\n", encoding="utf-8")
+
+
+def _parent_fields(parent: Parent) -> dict[str, Any]:
+    return {"journal": parent.journal_id, "versions": {str(name): version for name, version in parent.versions.items()}}
+
+
+def parents_of(described: Mapping[str, Any]) -> tuple[Parent, ...]:
+    """Return the journals that the archived one was restored from, the nearest first, of what ``archive.json`` has.
+
+    Raises:
+        CorruptEvent: It has something else.
+    """
+    try:
+        return tuple(
+            Parent(
+                journal_id=str(one["journal"]),
+                versions={AccountId.parse(name): int(version) for name, version in one["versions"].items()},
+            )
+            for one in described["parents"]
+        )
+    except (BadValue, KeyError, TypeError, ValueError, AttributeError) as error:
+        raise CorruptEvent(f"{DESCRIPTION}: expected the parents of a journal, found something else: {error}") from error
 
 
 def _write_seal(journal: Journal, folder: Path, key: Ed25519PrivateKey, now_us: int, heads: Mapping[AccountId, Head]) -> str:
@@ -227,6 +250,9 @@ def archive_account(
         while manifest.head.version < upto.version:
             manifest = _extended(journal, place, manifest, upto, seal, known)
             progress(manifest.segments[-1].events.rows)
+    located = _located(journal, manifest)  # read last: what has left meanwhile has left the archive too
+    if located != manifest:
+        write_manifest(place, located)
     files = (one for part in manifest.segments if part.first > before for one in (part.events, part.evidence) if one)
     return Archived(
         account=account,
@@ -234,6 +260,17 @@ def archive_account(
         version=manifest.head.version,
         head=manifest.head.hash.hex(),
         bytes=sum(one.bytes for one in files),
+    )
+
+
+def _located(journal: Journal, manifest: Manifest) -> Manifest:
+    """Return the manifest with what a journal has about moves of the account."""
+    account = manifest.account
+    return evolve(
+        manifest,
+        journal_id=journal.identity(),
+        location=journal.location(account),
+        origins=journal.origins(account),
     )
 
 
@@ -306,7 +343,7 @@ def _extended(
     )  # fmt: skip
     terms = journal.terms(account, last)
     assert terms is not None, "the first event opens the account"
-    manifest = evolve(manifest, journal_id=journal.identity(), scales=scales_of(terms), segments=(*manifest.segments, segment))
+    manifest = evolve(_located(journal, manifest), scales=scales_of(terms), segments=(*manifest.segments, segment))
     write_manifest(place, manifest)
     return manifest
 

@@ -54,6 +54,7 @@ def _asked(*, journal: str | None, folder: Path | None, until: str | None, known
 
     moment = {"until": until, "known_at": known_at}
     if folder is None:
+        _require_no_executor(**where)
         with open_ledger(journal) as ledger:
             return list(replay_journal(ledger, **moment))
     found = []
@@ -62,6 +63,12 @@ def _asked(*, journal: str | None, folder: Path | None, until: str | None, known
             found.append(one)
             progress(1)
     return sorted(found, key=lambda one: AccountId.parse(one.account))
+
+
+def _require_no_executor(executor: str, workers: int | None, cluster: str | None) -> None:
+    """Refuse to ignore what is about archives alone."""
+    if executor != "local" or workers is not None or cluster is not None:
+        raise click.UsageError("--executor, --workers and --cluster fold an archive: name it with --archive FOLDER")
 
 
 @click.command("replay", short_help="Show every account at any moment, or who held what.")

@@ -16,7 +16,7 @@ from ledger.archive.form import ACCOUNTS, MANIFEST
 from ledger.errors import BadValue
 from ledger.forensics.conditions import Condition
 from ledger.forensics.executors import executor
-from ledger.forensics.summary import Summary, fold_archive, fold_journal
+from ledger.forensics.summary import Summary, fold_archive_here, fold_journal
 from ledger.json_views import Json
 from ledger.service import Ledger, Moment
 from ledger.values import EXACT, plain
@@ -36,6 +36,8 @@ class Where:
 def replay(folder: Path, where: Where, *, until: Moment = None, known_at: Moment = None) -> Iterator[Summary]:
     """Yield all accounts of an archive at a moment, ordered by the names of their folders.
 
+    Those that have moved to another journal are left out, as they are from what a journal yields: they are counted there.
+
     Args:
         folder: The archive.
         where: Where it is folded.
@@ -47,8 +49,9 @@ def replay(folder: Path, where: Where, *, until: Moment = None, known_at: Moment
         CorruptEvent: Something of the archive is not what was written.
     """
     run = executor(where.executor)
-    work = partial(fold_archive, until=until, known_at=known_at)
-    return run(work, paths_of(folder), where.workers or os.cpu_count() or 1, where.cluster)
+    work = partial(fold_archive_here, until=until, known_at=known_at)
+    found = run(work, paths_of(folder), where.workers or os.cpu_count() or 1, where.cluster)
+    return (one for one in found if one is not None)
 
 
 def replay_journal(ledger: Ledger, *, until: Moment = None, known_at: Moment = None) -> Iterator[Summary]:

@@ -65,7 +65,7 @@ def fleet_digest(summaries: Iterable[Summary]) -> str:
 
 
 def fold_archive(path: Path | str, *, until: Moment = None, known_at: Moment = None) -> Summary:
-    """Fold an archived account.
+    """Fold an archived account, also one that has moved to another journal: as it was when it left.
 
     Where nothing of it was recorded by ``known_at``, its version is 0.
 
@@ -79,10 +79,19 @@ def fold_archive(path: Path | str, *, until: Moment = None, known_at: Moment = N
         CorruptEvent: What is archived is not what was written.
         BadValue: A moment cannot be read.
     """
+    return _fold(ArchivedAccount(Path(path)), until, known_at)
+
+
+def fold_archive_here(path: Path | str, *, until: Moment = None, known_at: Moment = None) -> Summary | None:
+    """Fold an archived account, None where it has moved to another journal. Arguments and errors as ``fold_archive``."""
     account = ArchivedAccount(Path(path))
+    return None if account.has_moved else _fold(account, until, known_at)
+
+
+def _fold(account: ArchivedAccount, until: Moment, known_at: Moment) -> Summary:
     present = account.terms(account.head.version)
     if present is None:
-        raise AccountUnknown(f"{path}: expected an account that was opened, found none")
+        raise AccountUnknown(f"{account.place}: expected an account that was opened, found none")
     selection, terms = select_events(
         account.head.version,
         until_us=_end_us(until),

@@ -4,21 +4,25 @@
     connect("archive").sql("SELECT symbol, count(*) FROM events WHERE kind = 'FillRecorded' GROUP BY symbol")
 
 ``accounts`` has what is archived of each account, ``events`` every archived event, ``evidence`` the raw broker answers. They
-show what was recorded: late and repeated records of a deal are rows of their own. What accounts come to is ``fold_archive``'s.
+show what was recorded, also of an account that has ``moved_to`` another journal: late and repeated records of a deal are
+rows of their own. What accounts come to is ``fold_archive``'s.
 """
 
 from __future__ import annotations
 
+import re
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from ledger.archive.form import ACCOUNTS, MANIFEST
+from ledger.archive.form import ACCOUNTS, MANIFEST, NAME_DIGITS
 from ledger.errors import BadValue, JournalUnavailable
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
+#: What is no name of a folder in DuckDB's patterns, unless it is in brackets.
+_GLOB: Final = re.compile(r"[\[*?]")
 #: What a manifest has, as DuckDB reads it.
 _MANIFEST: Final = {
     "account": "STRUCT(server VARCHAR, login BIGINT)",
@@ -28,6 +32,7 @@ _MANIFEST: Final = {
         "STRUCT(currency VARCHAR, money INTEGER, price INTEGER, volume INTEGER, clock VARCHAR, "
         "symbols MAP(VARCHAR, STRUCT(price INTEGER, volume INTEGER)))"
     ),
+    "location": "STRUCT(state VARCHAR, other VARCHAR)",
     "segments": "STRUCT(events STRUCT(file VARCHAR), evidence STRUCT(file VARCHAR))[]",
 }
 #: A whole number with so many decimals, exactly: both factors and the product have a fixed point.
@@ -39,12 +44,15 @@ _SCALES: Final = {
 }
 _VIEWS: Final = """\
 CREATE VIEW manifests AS
-SELECT account.server AS server, account.login AS login, last, head, scales, segments,
+SELECT account.server AS server, account.login AS login, last, head, scales, location, segments,
   left(filename, -length('{manifest}')) AS folder
-FROM read_json('{accounts}/*/{manifest}', columns = {columns}, filename = true);
+FROM read_json('{accounts}/*/{manifest}', columns = {columns}, filename = true)
+WHERE suffix(folder, '-' || left(sha256(account.server || '/' || account.login), {digits}) || '/');
 
 CREATE VIEW accounts AS
-SELECT server, login, scales.currency AS currency, scales.clock AS clock, last AS version, head FROM manifests;
+SELECT server, login, scales.currency AS currency, scales.clock AS clock, last AS version, head,
+  CASE location.state WHEN 'moved' THEN location.other END AS moved_to
+FROM manifests;
 
 CREATE VIEW files AS
 SELECT server, login, scales, folder || segment.events.file AS events, folder || segment.evidence.file AS evidence
@@ -82,11 +90,19 @@ def statements(folder: Path) -> str:
     columns = "{" + ", ".join(f"'{name}': '{kind}'" for name, kind in _MANIFEST.items()) + "}"
     decimals = ",\n  ".join(_EXACT.format(name, scale) for name, scale in _SCALES.items())
     text = _VIEWS + (_EVIDENCE if any(accounts.glob("*/evidence-*.parquet")) else _NO_EVIDENCE)
-    return text.format(accounts=_quoted(accounts), manifest=MANIFEST, columns=columns, decimals=decimals)
+    return text.format(
+        accounts=_pattern(accounts), manifest=MANIFEST, digits=NAME_DIGITS, columns=columns,
+        decimals=decimals,
+    )  # fmt: skip
 
 
 def _quoted(path: Path) -> str:
     return path.as_posix().replace("'", "''")
+
+
+def _pattern(path: Path) -> str:
+    """Return a path as a part of a pattern, quoted."""
+    return _GLOB.sub(r"[\g<0>]", _quoted(path))
 
 
 def connect(folder: Path | str) -> DuckDBPyConnection:
@@ -102,9 +118,10 @@ def connect(folder: Path | str) -> DuckDBPyConnection:
         )
     import duckdb
 
-    text = statements(Path(folder))
+    text, place = statements(Path(folder)), Path(folder).absolute()
     connection = duckdb.connect()
-    connection.execute(f"SET allowed_directories = ['{_quoted(Path(folder).absolute())}']")
+    # a pattern is looked at as it is written, and each file that it finds as it is named
+    connection.execute(f"SET allowed_directories = ['{_quoted(place)}', '{_pattern(place)}']")
     connection.execute("SET enable_external_access = false; SET lock_configuration = true")
     connection.execute(text)
     return connection

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import json
+import re
 import shutil
+import weakref
 from decimal import Decimal
 from functools import partial
 
@@ -12,18 +15,26 @@ import pyarrow.parquet
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from ledger import AccountMismatch, CorruptEvent, JournalUnavailable, Ledger
-from ledger.archive import check, write
+from ledger import AccountMismatch, AccountMoved, CorruptEvent, JournalUnavailable, Ledger
+from ledger.archive import check, columns, read, restore, write
 from ledger.archive.form import MANIFEST, account_folder, folder_name
 from ledger.archive.manifest import read_manifest
+from ledger.archive.read import ArchivedAccount
 from ledger.archive.restore import ArchiveSource
 from ledger.archive.verify import verify_archive
 from ledger.archive.write import archive
+from ledger.clock import utc_text_us
+from ledger.codec import Stored
 from ledger.forensics import fleet_digest, fold_archive, fold_journal
+from ledger.forensics.questions import Where, replay, replay_journal
 from ledger.forensics.views import connect
 from ledger.gateway.serve.lock import FileLock
 from ledger.journal.backup import restore_journal
 from ledger.journal.chain import covered, digest, genesis
+from ledger.journal.evidence import decompress
+from ledger.journal.location import MOVED, FormerJournal, Location
+from ledger.journal.sql.moving import restore_location
+from ledger.seals import read as read_seal
 from ledger.values import AccountId
 from tests.support.journals import ACCOUNT, OTHER, START_US, Clock, cash, digest_of, fill, ghost, new_url, opened, revised
 
@@ -69,6 +80,45 @@ def test_an_archive_is_the_journal_and_grows_with_it(filled, run, tmp_path):
     }
 
 
+def test_what_was_read_of_an_account_is_let_go_with_it(filled, run, tmp_path):
+    """At once, without a search for garbage: a fold makes few objects and holds megabytes."""
+    run()
+    account = ArchivedAccount(account_folder(tmp_path / "archive", ACCOUNT))
+    assert account.terms(7) is not None
+    held = weakref.ref(account)
+    gc.disable()
+    try:
+        del account
+        assert held() is None
+    finally:
+        gc.enable()
+
+
+def test_a_fold_is_the_same_over_the_ends_of_packs_groups_and_segments(ledger, run, tmp_path, monkeypatch):
+    """With small ones, so that there are many ends, at versions around each of them; late and revised deals on both sides."""
+    for module, name, size in (
+        (columns, "ROWS_MAX", 20), (read, "GROUP_ROWS", 40), (write, "GROUP_ROWS", 40), (write, "SEGMENT_ROWS", 100),
+        (write, "_BATCH", 10),
+    ):  # fmt: skip
+        assert hasattr(module, name)
+        monkeypatch.setattr(module, name, size)
+    record(ledger, opened())
+    for begin in range(1, 250, 5):
+        late = fill(begin + 1000, max(0, begin - 50), symbol="XAUUSD", volume="0.01")
+        record(ledger, *(fill(deal, deal) for deal in range(begin, begin + 4)), late, revised(fill(begin, begin, profit=7)))
+        if begin == 101:
+            run()
+    run()
+    place = account_folder(tmp_path / "archive", ACCOUNT)
+    rows = [row for block in ledger.journal.raw_rows(ACCOUNT) for row in block]
+    assert len(ArchivedAccount(place).manifest.segments) == 4
+    assert verify_archive(tmp_path / "archive")[1] == []
+    for version in (1, 19, 20, 21, 39, 40, 41, 99, 100, 101, 122, 123, 222, 223, len(rows)):
+        moment = utc_text_us(rows[version - 1][Stored._fields.index("recorded_us")])
+        for asked in ({"known_at": moment}, {"until": moment}, {"known_at": moment, "until": moment}):
+            assert fold_archive(place, **asked) == fold_journal(ledger.account(ACCOUNT), **asked), (version, asked)
+
+
 def test_an_archive_is_of_one_moment_while_an_engine_records(filled, run, tmp_path):
     """What comes while the first account is written is not in the second one either: the next run has it."""
     found = run(progress=lambda _: record(filled, cash(50, 50), account=OTHER))
@@ -98,8 +148,8 @@ def test_anybody_follows_the_chain_with_duckdb_and_the_standard_library(filled, 
     files = duckdb.read_parquet(f"{place}/events-*.parquet").order("version")
     rows = files.project(f"{names}, data, hash").fetchall()
     before = genesis(ACCOUNT)
-    for *columns, found in rows:
-        assert digest(tuple(columns), before) == found
+    for *covered_columns, found in rows:
+        assert digest(tuple(covered_columns), before) == found
         before = found
     assert before == filled.journal.head(ACCOUNT).hash
     [(sha256, _, raw)] = duckdb.read_parquet(f"{place}/evidence-*.parquet").fetchall()
@@ -226,6 +276,96 @@ def test_a_journal_is_restored_from_an_archive(filled, run, tmp_path):
             assert list(restored.journal.rows(account)) == list(filled.journal.rows(account))
         assert restored.journal.evidence(ACCOUNT, digest_of(RAW)) == RAW
         archive(partial(open_journal, copied.target), tmp_path / "archive", lambda: START_US)  # which goes on with the same
+
+
+def test_each_raw_answer_is_read_once_for_a_restore(filled, run, tmp_path, monkeypatch):
+    """In two segments; with one that both name, and which is archived with the first."""
+    raws = [b'{"answer": %d}' % number for number in range(20)]
+    for some in (raws[:10], raws[10:]):
+        broken = [ghost(int(raw[11:-1]) + 10, 9, evidence=digest_of(raw)) for raw in [*some, raws[0]]]
+        filled.journal.append(ACCOUNT, broken, evidence=raws, conflicts="keep")
+        run()
+    read = []
+
+    def noted(path, columns, *how):
+        for table in check.tables(path, columns, *how):
+            read.append(len(table) if "raw" in columns else 0)
+            yield table
+
+    monkeypatch.setattr(restore, "tables", noted)
+    source = ArchiveSource(tmp_path / "archive")
+    copied = restore_journal(source, f"sqlite:///{tmp_path}/restored.db", lambda: START_US)
+    assert sum(read) == len(raws) + 2
+    with Ledger.open(copied.target) as restored:
+        assert [restored.journal.evidence(ACCOUNT, digest_of(raw)) for raw in raws] == raws
+    backwards = [source.stored_evidence(ACCOUNT, digest_of(raw)) for raw in reversed(raws)]
+    assert [decompress(one) for one in backwards if one] == raws[::-1]
+    assert [source.stored_evidence(ACCOUNT, one) for one in (digest_of(b"another"), "zz")] == [None, None]
+
+
+def test_an_archive_has_what_its_journal_has_about_moves(filled, run, tmp_path):
+    """An account that has moved is counted where it is; a journal restored from the archive refuses it as the journal does."""
+    run(key=Ed25519PrivateKey.generate())
+    copied = restore_journal(ArchiveSource(tmp_path / "archive"), f"sqlite:///{tmp_path}/first.db", lambda: START_US)
+    location = Location(epoch=2, state=MOVED, other="asia (sqlite:///asia.db)", other_id="asia's")
+    origins = (FormerJournal("older", 2),)
+    with Ledger.open(copied.target, now_us=Clock()) as moved:
+        restore_location(moved.journal, OTHER, location, origins)
+        archive(partial(open_journal, copied.target), tmp_path / "archive", lambda: START_US)  # it has nothing new but this
+        found = list(replay(tmp_path / "archive", Where(workers=1)))
+        assert found == list(replay_journal(moved))
+        assert [one.account for one in found] == [str(ACCOUNT)]
+        assert connect(tmp_path / "archive").sql("SELECT login, moved_to FROM accounts ORDER BY login").fetchall() == [
+            (ACCOUNT.login, None), (OTHER.login, location.other),
+        ]  # fmt: skip
+        assert fold_archive(account_folder(tmp_path / "archive", OTHER)) == fold_journal(moved.account(OTHER))
+        parents = moved.journal.parents()
+    copied = restore_journal(ArchiveSource(tmp_path / "archive"), f"sqlite:///{tmp_path}/second.db", lambda: START_US)
+    with Ledger.open(copied.target, now_us=Clock()) as restored:
+        assert (restored.journal.location(OTHER), restored.journal.origins(OTHER)) == (location, origins)
+        assert restored.journal.location(ACCOUNT) == Location()
+        assert restored.journal.parents()[1:] == parents
+        [seal] = restored.journal.seals()
+        assert restored.verify(since=read_seal(seal)).problems == ()  # it is of a parent's parent
+        with pytest.raises(AccountMoved):
+            record(restored, cash(50, 50), account=OTHER)
+
+
+@pytest.mark.parametrize(
+    "changed", [{"location": {"epoch": 0}}, {"location": {"state": "gone"}}, {"origins": [{"version": 1}]}]
+)
+def test_what_is_no_location_is_no_manifest(filled, run, tmp_path, changed):
+    run()
+    path = account_folder(tmp_path / "archive", ACCOUNT) / MANIFEST
+    path.write_text(json.dumps(json.loads(path.read_text()) | changed))
+    with pytest.raises(CorruptEvent, match="expected the manifest of an archived account, found something else"):
+        ArchiveSource(tmp_path / "archive")
+
+
+@pytest.mark.parametrize("parents", [None, [1], [{"journal": "a"}], [{"journal": "a", "versions": {"nobody": 1}}]])
+def test_what_are_no_parents_are_refused(filled, run, tmp_path, parents):
+    run()
+    path = tmp_path / "archive" / "archive.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"parents": parents}))
+    with pytest.raises(CorruptEvent, match="expected the parents of a journal, found something else"):
+        ArchiveSource(tmp_path / "archive").parents()
+
+
+def test_a_copy_of_an_account_is_not_counted_twice(filled, run, tmp_path):
+    run()
+    place = account_folder(tmp_path / "archive", OTHER)
+    copy = shutil.copytree(place, place.with_suffix(".bak"))
+    for ask in (lambda: list(replay(tmp_path / "archive", Where(workers=1))), lambda: ArchiveSource(tmp_path / "archive")):
+        with pytest.raises(CorruptEvent, match=f"{re.escape(str(copy))}: expected {place.name} as the name of the folder"):
+            ask()
+    counted = "SELECT (SELECT count(*) FROM accounts), (SELECT count(*) FROM events), (SELECT count(*) FROM evidence)"
+    assert connect(tmp_path / "archive").sql(counted).fetchall() == [(2, 14, 2)]
+
+
+def test_views_are_of_any_folder(filled, run, tmp_path):
+    run()
+    folder = shutil.move(tmp_path / "archive", tmp_path / "what's [1] of *?")
+    assert connect(folder).sql("SELECT count(*), max(version) FROM events").fetchall() == [(14, 7)]
 
 
 def test_views_show_exact_decimals_of_what_is_archived(filled, run, tmp_path):

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -70,6 +71,44 @@ def test_every_executor_gives_what_the_journal_gives(url, archive):
         out, err = one.communicate()
         assert one.returncode == 0, err.decode()
         assert json.loads(out) == expected
+
+
+def _each_executor(*words: str) -> dict[str, tuple[int | None, str]]:
+    """Run a command with every executor at once, and return what became of each: exit code and what it wrote as errors."""
+    environment = {**os.environ, "PYTHONPATH": ROOT, "PYTHONWARNINGS": "ignore"}
+    command = [sys.executable, "-m", "ledger", "fleet", "report", "--workers", "2", *words, "--executor"]
+    started = {
+        name: subprocess.Popen([*command, name], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        for name in EXECUTORS
+    }
+    errors = {name: one.communicate()[1].decode() for name, one in started.items()}
+    return {name: (one.returncode, errors[name]) for name, one in started.items()}
+
+
+def test_every_executor_names_a_file_that_was_changed(archive, tmp_path):
+    shutil.copytree(archive, tmp_path / "archive")
+    [path] = (tmp_path / "archive" / "accounts").glob("Desk_7-*/events-*")
+    path.write_bytes(path.read_bytes()[:-20] + b"x" * 20)
+    for name, (code, errors) in _each_executor("--archive", str(tmp_path / "archive")).items():
+        assert code == 1, (name, errors)
+        assert f"{path}: expected a Parquet file of an archive" in errors, (name, errors)
+        assert "Traceback" not in errors, (name, errors)
+
+
+def test_an_executor_whose_cluster_is_none_is_named(archive):
+    found = _each_executor("--archive", archive, "--cluster", "nonsense://nowhere")
+    assert found.pop("local")[0] == 2
+    for name, (code, errors) in found.items():
+        assert code == 3, (name, errors)
+        assert f"expected the executor {name} on nonsense://nowhere to fold the archive, and it failed: " in errors
+        assert "Traceback (most recent call last)" not in errors, (name, errors)
+
+
+@pytest.mark.parametrize("words", [("--executor", "dask"), ("--cluster", "tcp://1.2.3.4:5"), ("--workers", "2")])
+def test_what_folds_an_archive_is_not_ignored_without_one(url, words):
+    for command in ("replay", "report", "breaks"):
+        done = run("fleet", command, *words, journal=url)
+        assert (done.code, "name it with --archive FOLDER" in done.text) == (2, True), done.text
 
 
 def test_who_held_gold_then_and_who_believed_it(archive):

@@ -10,6 +10,7 @@ from ledger import BadValue
 from ledger.forensics.conditions import Condition
 
 GOLD = {"symbol": "XAUUSD", "side": "buy", "volume": "1.50", "price_open": "2350.1", "magic": None, "account": "Desk/1"}
+ROBOT = {"magic": 2**64 - 1, "basis": "fills", "opened_at": "2026-01-05T22:30:00Z"}
 
 
 @pytest.mark.parametrize(
@@ -29,6 +30,43 @@ GOLD = {"symbol": "XAUUSD", "side": "buy", "volume": "1.50", "price_open": "2350
 )
 def test_what_meets_a_condition(written, is_met):
     assert Condition.parse(written).is_met(GOLD) is is_met
+
+
+@pytest.mark.parametrize(
+    ("written", "is_met"),
+    [
+        ("magic = -1", True),  # as the terminal shows it, and as every command reads it
+        ("magic = 18446744073709551615", True),
+        ("basis = fills", True),
+        ("opened_at = 2026-01-05", True),  # the whole day
+        ("opened_at != 2026-01-05", False),
+        ("opened_at <= 2026-01-05", True),
+        ("opened_at < 2026-01-05", False),
+        ("opened_at > 2026-01-05", False),
+        ("opened_at >= 2026-01-05", True),
+        ("opened_at < 2026-01-06", True),
+        ("opened_at > 2026-01-04", True),
+        ("opened_at >= 2026-01-06", False),
+        ("opened_at = 2026-01-06T00:30:00+02:00", True),
+        ("opened_at > '2026-01-05T22:29'", True),
+        ("opened_at < 2026-01-05T22:31+00:00", True),
+    ],
+)
+def test_what_meets_a_condition_about_a_moment_or_a_robot(written, is_met):
+    assert Condition.parse(written).is_met(ROBOT) is is_met
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "symbol == XAUUSD", "symbol <> XAUUSD", "volume =< 1", "volume => 1", "side = long", "side != BUY", "basis = deals",
+        "magic = 1.5", "opened_at > yesterday", "opened_at = 2026-13-01",
+    ],
+)  # fmt: skip
+def test_what_no_position_can_meet_is_refused(written):
+    """It would be answered by none, as if nobody held anything."""
+    with pytest.raises(BadValue):
+        Condition.parse(written)
 
 
 @pytest.mark.parametrize(

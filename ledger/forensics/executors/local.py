@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import gc
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
 from typing import TypeVar
 
 from ledger.errors import BadValue
+from ledger.forensics.executors import reported
 
 T = TypeVar("T")
 _GARBAGE = 50_000  # new objects before Python looks for garbage, as in the command
+_WINDOWS_MAX = 61  # processes of a pool there
 _CHUNKS = 16  # of each process: so that none waits for the last
 
 
@@ -22,5 +26,10 @@ def run(work: Callable[[str], T], paths: Sequence[str], workers: int, cluster: s
     if workers == 1 or len(paths) < 2:
         yield from map(work, paths)
         return
-    with ProcessPoolExecutor(workers, get_context("spawn"), gc.set_threshold, (_GARBAGE,)) as pool:
+    if sys.platform == "win32":
+        workers = min(workers, _WINDOWS_MAX)
+    with (
+        reported("local", None, BrokenProcessPool),
+        ProcessPoolExecutor(workers, get_context("spawn"), gc.set_threshold, (_GARBAGE,)) as pool,
+    ):
         yield from pool.map(work, paths, chunksize=max(1, len(paths) // (workers * _CHUNKS)))
