@@ -75,7 +75,14 @@ class Seal:
 # ------------------------------------------------------------------------------------------------------------ making one
 
 
-def create(journal: Journal, key: Ed25519PrivateKey, now_us: int, heads: Mapping[AccountId, Head] | None = None) -> Seal:
+def create(
+    journal: Journal,
+    key: Ed25519PrivateKey,
+    now_us: int,
+    heads: Mapping[AccountId, Head] | None = None,
+    *,
+    is_noted: bool = True,
+) -> Seal:
     """Return a seal of a journal as it is at this moment, and note it in the journal, for the next one to name.
 
     Who may only read makes a seal that is not noted: it proves the same, and the next one does not name it.
@@ -85,12 +92,14 @@ def create(journal: Journal, key: Ed25519PrivateKey, now_us: int, heads: Mapping
         key: Whoever seals.
         now_us: The present, UTC microseconds.
         heads: What is stated, where it was read before.
+        is_noted: Whether it is noted: one of some accounts is no seal of the journal.
     """
     heads = journal.heads() if heads is None else heads
     before = journal.seals()
     text = _signed(_statement(journal.identity(), now_us, before[-1] if before else None, heads), key)
-    with suppress(JournalError):
-        journal.save_seal(text, now_us)
+    if is_noted:
+        with suppress(JournalError):
+            journal.save_seal(text, now_us)
     return read(text)
 
 

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from attrs import asdict, field, frozen
 
-from ledger.archive.form import FORM, MANIFEST
+from ledger.archive.form import FORM, MANIFEST, file_name
 from ledger.errors import BadValue, CorruptEvent
 from ledger.journal import Head
 from ledger.journal.admission import start
@@ -21,6 +21,7 @@ from ledger.output_files import written_whole
 from ledger.terms import AccountTerms
 from ledger.values import PRICE_SCALE, VOLUME_SCALE, AccountId
 
+_TEXTS: Final = ("before", "head", "schema", "seal", "file", "sha256")
 _NEWER: Final = "expected an archive of form {}, found {}: use a newer ledger"
 
 
@@ -138,7 +139,7 @@ def read_manifest(place: Path) -> Manifest | None:
         fields = json.loads(path.read_bytes())
         if fields["form"] != FORM:
             raise BadValue(f"{path}: {_NEWER.format(FORM, fields['form'])}")
-        account = AccountId(fields["account"]["server"], fields["account"]["login"])
+        account = _account(fields["account"])
         found = Manifest(
             account=account,
             journal_id=fields["journal"],
@@ -155,10 +156,25 @@ def read_manifest(place: Path) -> Manifest | None:
     return found
 
 
+def _account(fields: Mapping[str, Any]) -> AccountId:
+    try:
+        return AccountId(fields["server"], fields["login"])
+    except BadValue as error:
+        raise ValueError(f"account: {error}") from error
+
+
 def _segment(fields: Mapping[str, Any]) -> Segment:
-    evidence = fields["evidence"]
-    files = {"events": File(**fields["events"]), "evidence": None if evidence is None else File(**evidence)}
-    return Segment(**{**fields, **files})
+    files = {name: None if fields[name] is None else File(**_checked(fields[name])) for name in ("events", "evidence")}
+    return Segment(**{**_checked({name: value for name, value in fields.items() if name not in files}), **files})
+
+
+def _checked(fields: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the fields of a segment, or of a file, if each is of its type."""
+    for name, value in fields.items():
+        expected: type = str if name in _TEXTS else int
+        if type(value) is not expected and not (name == "seal" and value is None):
+            raise TypeError(f"{name}: expected {'a text' if expected is str else 'a whole number'}, found {value!r}")
+    return fields
 
 
 def _location(fields: Mapping[str, Any]) -> Location:
@@ -182,6 +198,13 @@ def _require_chain(path: Path, manifest: Manifest, fields: Mapping[str, Any]) ->
     for one in manifest.segments:
         if (one.first, one.before) != (head.version + 1, head.hash.hex()) or one.last < one.first:
             raise CorruptEvent(f"{path}: expected a segment behind version {head.version}, found {one.first} to {one.last}")
+        count = one.last - head.version
+        for kind, file in (("events", one.events), ("evidence", one.evidence)):
+            expected = file_name(kind, one.first, one.last)
+            if file is not None and file.file != expected:
+                raise CorruptEvent(f"{path}: expected the file {expected}, found {file.file!r}")
+        if one.events.rows != count:
+            raise CorruptEvent(f"{path}: expected {count} events in {one.events.file}, found {one.events.rows}")
         head = one.end
     if (fields["last"], fields["head"]) != (head.version, head.hash.hex()):
         raise CorruptEvent(f"{path}: expected version {head.version} as the last one, found {fields['last']}")

@@ -7,14 +7,18 @@ before a manifest names it. So a run that is killed leaves the archive of before
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from datetime import datetime
 from functools import partial
 from itertools import islice
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
+from multiprocessing.connection import wait
 from pathlib import Path
+from threading import Thread
 from typing import TYPE_CHECKING, Any, Final
 
 from attrs import evolve, frozen
@@ -36,15 +40,16 @@ from ledger.archive.form import (
     event_writer,
     evidence_schema,
     file_name,
+    folder_name,
     require_pyarrow,
 )
 from ledger.archive.manifest import File, Manifest, Segment, read_manifest, scales_of, write_manifest
 from ledger.clock import MICROSECOND, UTC_EPOCH
 from ledger.codec import Stored
-from ledger.errors import AccountMismatch, BadValue, CorruptEvent, JournalUnavailable
+from ledger.errors import AccountMismatch, BadValue, CorruptEvent, JournalUnavailable, LedgerError
 from ledger.gateway.serve.lock import FileLock
 from ledger.journal import Head, Journal, Parent
-from ledger.journal.evidence import decompress, required
+from ledger.journal.evidence import decompress, is_digest, required
 from ledger.journal.sql.words import REVISION
 from ledger.output_files import written_whole
 from ledger.postings import ASSERTED, Row
@@ -61,6 +66,8 @@ _BATCH: Final = 8192
 _ASSERTED: Final = ("placement", "position_id", "order_msc", "order_deal")
 #: Raw answers are written some at a time: so many bytes of them.
 _ANSWER_BYTES: Final = 16 * 1024 * 1024
+#: Windows waits for no more processes at once.
+_PROCESSES_MAX: Final = 61
 
 
 @frozen(kw_only=True)
@@ -89,6 +96,8 @@ def archive(
 ) -> list[Archived]:
     """Archive what is new of a journal, as of one moment, while others append.
 
+    An account that is refused, or damaged, keeps no other from being archived; the error at the end names all of them.
+
     Args:
         open_journal: Opens the journal; called in each process.
         folder: The archive; made where there is none.
@@ -101,6 +110,7 @@ def archive(
     Raises:
         JournalUnavailable: Another run writes the archive, or pyarrow is not installed.
         AccountMismatch: An account has another history in the archive. Nothing of it was changed.
+        BadValue: The folder holds something else, or an archive of a journal that has nothing to do with this one.
         CorruptEvent: What was read, or what was written, is not what was recorded.
     """
     require_pyarrow()
@@ -110,14 +120,25 @@ def archive(
         with _locked(folder):
             known = read_description(folder)
             heads = _heads(journal, accounts)
-            seal = None if key is None else _write_seal(journal, folder, key, now_us(), heads)
+            _require_related(journal, folder, known or {}, heads)
             _write_description(folder, known or {"form": FORM, "seals": []})
+            _remove_partial(folder)
+            is_whole = accounts is None
+            seal = None if key is None else _write_seal(journal, folder, key, now_us(), heads, is_whole=is_whole)
             tasks = [(account, head) for account, head in heads.items() if head.version]
-            found = list(_archived(open_journal, journal, folder, tasks, seal, jobs, progress))
+            ended = list(_archived(open_journal, journal, folder, tasks, seal, jobs, progress))
+            found = [one for one in ended if isinstance(one, Archived)]
             description = read_description(folder) or {}
-            seals = [*description.get("seals", ()), *([seal] if seal else ())]
+            description["accounts"] = description.get("accounts", {}) | {
+                folder_name(one.account): {"version": one.version, "head": one.head} for one in found
+            }
             parents = [_parent_fields(one) for one in journal.parents()]
-            _write_description(folder, {"form": FORM, "journal": journal.identity(), "parents": parents, "seals": seals})
+            description |= {"form": FORM, "journal": journal.identity(), "parents": parents}
+            refused = [one for one in ended if not isinstance(one, Archived)]
+            if refused:
+                _write_description(folder, description)  # without the seal, which states the refused accounts too
+                raise _joined(refused, len(found))
+            _write_description(folder, description | {"seals": [*description["seals"], *([seal] if seal else ())]})
             return found
     finally:
         journal.close()
@@ -127,6 +148,38 @@ def _heads(journal: Journal, accounts: Sequence[AccountId] | None) -> dict[Accou
     """Return the heads of one moment: everything is archived up to these."""
     heads = journal.heads()
     return heads if accounts is None else {account: heads[account] for account in accounts if account in heads}
+
+
+def _require_related(journal: Journal, folder: Path, described: Mapping[str, Any], heads: Mapping[AccountId, Head]) -> None:
+    """Refuse a journal that neither comes from the archived one nor has one of the archived accounts with its history."""
+    archived = described.get("journal")
+    if archived in (None, journal.identity(), *(one.journal_id for one in journal.parents())):
+        return
+    refused: list[AccountMismatch] = []
+    for account, head in heads.items():
+        manifest = read_manifest(account_folder(folder, account))
+        if manifest is None:
+            continue
+        try:
+            _require_same_history(journal, manifest, head)
+        except AccountMismatch as error:
+            refused.append(error)
+        else:
+            return
+    if refused:
+        raise _joined(refused, 0)
+    raise BadValue(
+        f"{folder}: expected journal {archived}, one that was restored from it, or one that has an account of it; found "
+        f"journal {journal.identity()}: archive it into a new folder"
+    )
+
+
+def _joined(refused: Sequence[LedgerError], archived: int) -> LedgerError:
+    """Return one error of the kind of the first, that names all accounts."""
+    if len(refused) == 1 and not archived:
+        return refused[0]
+    lines = [*map(str, refused), f"accounts that were archived meanwhile: {archived}"]
+    return type(refused[0])("\n".join(lines))
 
 
 @contextmanager
@@ -148,16 +201,44 @@ def read_description(folder: Path) -> dict[str, Any] | None:
     """
     path = folder / DESCRIPTION
     try:
-        fields: dict[str, Any] = json.loads(path.read_bytes())
+        fields: Any = json.loads(path.read_bytes())
     except FileNotFoundError:
-        if any(one.name != LOCK for one in folder.iterdir()):
+        if set(folder.iterdir()) - {folder / LOCK, *_partial(folder, DESCRIPTION)}:
             raise BadValue(f"{folder} is no archive, and not empty: name a new folder") from None
         return None
     except ValueError as error:
         raise BadValue(f"{path}: expected what ledger archive writes, found something else: {error}") from error
-    if fields.get("form") != FORM:
-        raise BadValue(f"{path}: expected an archive of form {FORM}, found {fields.get('form')!r}: use a newer ledger")
-    return fields
+    form = fields.get("form") if isinstance(fields, dict) else None
+    if type(form) is int and form > FORM:
+        raise BadValue(f"{path}: expected an archive of form {FORM}, found {form}: use a newer ledger")
+    if form != FORM or not _is_description(fields):
+        raise BadValue(f"{path}: expected what ledger archive writes, found something else: restore it from a copy")
+    return fields  # type: ignore[no-any-return]
+
+
+def _is_description(fields: Mapping[str, Any]) -> bool:
+    seals, accounts = fields.get("seals"), fields.get("accounts", {})
+    return (
+        isinstance(seals, list)
+        and all(isinstance(one, str) and Path(one).name == one for one in seals)
+        and isinstance(fields.get("journal", ""), str)
+        and isinstance(accounts, dict)
+        and all(
+            isinstance(one, dict) and type(one.get("version")) is int and isinstance(one.get("head"), str)
+            for one in accounts.values()
+        )
+    )
+
+
+def _partial(folder: Path, name: str) -> list[Path]:
+    """Return what a killed run left of a file that it was writing."""
+    return list(folder.glob(f".{name}.*.partial"))
+
+
+def _remove_partial(folder: Path) -> None:
+    """Remove what a killed run left beside the accounts."""
+    for path in (*_partial(folder, DESCRIPTION), *_partial(folder / SEALS, "*.seal")):
+        path.unlink()
 
 
 def _write_description(folder: Path, fields: Mapping[str, Any]) -> None:
@@ -187,9 +268,14 @@ def parents_of(described: Mapping[str, Any]) -> tuple[Parent, ...]:
         raise CorruptEvent(f"{DESCRIPTION}: expected the parents of a journal, found something else: {error}") from error
 
 
-def _write_seal(journal: Journal, folder: Path, key: Ed25519PrivateKey, now_us: int, heads: Mapping[AccountId, Head]) -> str:
-    """Write a seal of what is going to be archived, and return the name of its file."""
-    seal = create(journal, key, now_us, heads)
+def _write_seal(
+    journal: Journal, folder: Path, key: Ed25519PrivateKey, now_us: int, heads: Mapping[AccountId, Head], *, is_whole: bool
+) -> str:
+    """Write a seal of what is going to be archived, and return the name of its file.
+
+    One of some accounts is no seal of the journal, which notes only those of all.
+    """
+    seal = create(journal, key, now_us, heads, is_noted=is_whole)
     time: datetime = UTC_EPOCH + now_us * MICROSECOND
     path = folder / SEALS / f"{time:%Y-%m-%dT%H%M%SZ}-{seal.digest.removeprefix('sha256:')[:16]}.seal"
     path.parent.mkdir(exist_ok=True)
@@ -212,24 +298,48 @@ def _archived(
     seal: str | None,
     jobs: int,
     progress: Progress,
-) -> Iterator[Archived]:
+) -> Iterator[Archived | LedgerError]:
+    """Yield what was archived of each account, or why nothing was."""
     if jobs == 1 or len(tasks) < 2:
-        for account, head in tasks:
-            yield archive_account(journal, account, folder, head, seal, progress)
+        for task in tasks:
+            yield _attempt(journal, folder, seal, task, progress)
         return
     context = get_context("spawn")  # a journal that is open is not taken over by a fork
-    with ProcessPoolExecutor(min(jobs, len(tasks)), context, _begin_worker, (open_journal,)) as workers:
-        for found in workers.map(partial(_in_worker, folder, seal), tasks):
-            progress(found.events)
-            yield found
+    try:
+        with ProcessPoolExecutor(min(jobs, len(tasks), _PROCESSES_MAX), context, _begin_worker) as workers:
+            for found in workers.map(partial(_in_worker, open_journal, folder, seal), tasks):
+                if isinstance(found, Archived):
+                    progress(found.events)
+                yield found
+    except BrokenProcessPool as error:
+        raise JournalUnavailable(
+            f"{folder}: a process that archives was ended from outside, or had no memory left: run it again, with fewer --jobs"
+        ) from error
 
 
-def _begin_worker(open_journal: Callable[[], Journal]) -> None:
-    _open.append(open_journal())
+def _attempt(journal: Journal, folder: Path, seal: str | None, task: _Task, progress: Progress) -> Archived | LedgerError:
+    try:
+        return archive_account(journal, task[0], folder, task[1], seal, progress)
+    except (AccountMismatch, CorruptEvent) as error:
+        return error
 
 
-def _in_worker(folder: Path, seal: str | None, task: _Task) -> Archived:
-    return archive_account(_open[0], task[0], folder, task[1], seal, lambda _: None)
+def _begin_worker() -> None:
+    """End this process when its parent has ended: what holds the lock of the archive has to be there while it is written."""
+    parent = parent_process()
+    assert parent is not None
+    Thread(target=_end_behind, args=(parent.sentinel,), daemon=True).start()
+
+
+def _end_behind(sentinel: int) -> None:
+    wait([sentinel])
+    os._exit(1)
+
+
+def _in_worker(open_journal: Callable[[], Journal], folder: Path, seal: str | None, task: _Task) -> Archived | LedgerError:
+    if not _open:
+        _open.append(open_journal())
+    return _attempt(_open[0], folder, seal, task, lambda _: None)
 
 
 # ---- one account
@@ -238,9 +348,19 @@ def _in_worker(folder: Path, seal: str | None, task: _Task) -> Archived:
 def archive_account(
     journal: Journal, account: AccountId, folder: Path, upto: Head, seal: str | None, progress: Progress
 ) -> Archived:
-    """Archive the events of an account up to a head of it that the journal has. Arguments and errors as ``archive``."""
+    """Archive the events of an account up to a head of it that the journal has. Arguments and errors as ``archive``.
+
+    A process whose parent was killed goes on for a moment, without the lock of the archive: so each account has one too.
+    """
     place = account_folder(folder, account)
     place.mkdir(parents=True, exist_ok=True)
+    with _locked(place):
+        return _archive_behind(journal, account, place, upto, seal, progress)
+
+
+def _archive_behind(
+    journal: Journal, account: AccountId, place: Path, upto: Head, seal: str | None, progress: Progress
+) -> Archived:
     manifest = read_manifest(place) or Manifest(account=account, journal_id=journal.identity(), scales={}, segments=())
     _require_same_history(journal, manifest, upto)
     _remove_strays(place, manifest)
@@ -387,6 +507,9 @@ def _write_evidence(
     journal: Journal, account: AccountId, events: Path, wanted: Iterable[str], known: set[bytes]
 ) -> File | None:
     """Write the raw answers that a segment is the first to name, beside its events; None if there are none."""
+    for digest in wanted:
+        if not is_digest(digest):
+            raise CorruptEvent(f"account {account}: expected the SHA-256 of a raw answer, found {digest!r}. Run: ledger verify")
     new = [digest for digest in wanted if bytes.fromhex(digest) not in known]
     if not new:
         return None

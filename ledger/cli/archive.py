@@ -22,13 +22,14 @@ if TYPE_CHECKING:
     from ledger.values import AccountId
 
 _FOLDER: Final = click.Path(file_okay=False, path_type=Path)
+_FILE: Final = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
 @click.group("archive", invoke_without_command=True, short_help="Archive events as Parquet files, sealed and verified.")
 @journal_option
 @accounts_option
 @click.option("--out", "folder", type=_FOLDER, metavar="FOLDER", help="The archive; made where there is none.")
-@click.option("--key", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Seal it with this secret key.")
+@click.option("--key", type=_FILE, help="Seal it with this secret key.")
 @click.option("--jobs", type=click.IntRange(min=1), metavar="N", help="Processes (default: as many as processors).")
 @json_option
 @click.pass_context
@@ -106,22 +107,32 @@ def _print(found: list[Archived], folder: Path, *, as_json: bool) -> None:
 
 @archive.command("verify", short_help="Verify an archive, without a journal.")
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.option("--trusted-key", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Public key of its seals.")
+@click.option("--trusted-key", type=_FILE, help="The public key that its seals must be signed with.")
+@click.option("--since", "seal_file", type=_FILE, metavar="SEAL", help="Also verify against this seal, stored elsewhere.")
 @json_option
-def verify(folder: Path, trusted_key: Path | None, as_json: bool) -> int:  # noqa: FBT001
-    """Verify all of an archive: files, chains, raw answers, seals. It needs no journal and changes nothing.
+def verify(folder: Path, trusted_key: Path | None, seal_file: Path | None, as_json: bool) -> int:  # noqa: FBT001
+    """Verify all of an archive: files, chains, raw answers, scales, seals. It needs no journal and changes nothing.
+
+    With a seal that is stored elsewhere it also shows what the archive's own files cannot: an end that was cut off, and an
+    archive that was written anew. All that the seal states has to be archived: use one that a run of ledger archive left in
+    seals, or one that ledger seal made before the last run.
 
     \b
-    Example:
+    Examples:
       ledger archive verify archive --trusted-key keys/seal.pub.pem
+      ledger archive verify archive --trusted-key keys/seal.pub.pem \\
+        --since 2026-06-15.seal
 
     Exit codes: 0 everything is what was recorded, 1 something is not.
     """
     from ledger.archive.verify import verify_archive
+    from ledger.cli.seal import read_seal
     from ledger.seals import load_public_key
 
+    key = None if trusted_key is None else load_public_key(trusted_key)
+    since = {} if seal_file is None else {str(seal_file): read_seal(seal_file)}
     with bar("verifying", 0) as progress:
-        accounts, problems = verify_archive(folder, None if trusted_key is None else load_public_key(trusted_key), progress)
+        accounts, problems = verify_archive(folder, key, progress, since)
     if as_json:
         print_json(
             {

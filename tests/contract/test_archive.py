@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import gc
 import json
+import os
 import re
 import shutil
 import weakref
 from decimal import Decimal
 from functools import partial
+from typing import Any, Final
 
 import duckdb
 import pyarrow.parquet
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from ledger import AccountMismatch, AccountMoved, CorruptEvent, JournalUnavailable, Ledger
+from ledger import AccountMismatch, AccountMoved, BadValue, CorruptEvent, JournalUnavailable, Ledger
 from ledger.archive import check, columns, read, restore, write
 from ledger.archive.form import MANIFEST, account_folder, folder_name
 from ledger.archive.manifest import read_manifest
@@ -36,7 +38,20 @@ from ledger.journal.location import MOVED, FormerJournal, Location
 from ledger.journal.sql.moving import restore_location
 from ledger.seals import read as read_seal
 from ledger.values import AccountId
-from tests.support.journals import ACCOUNT, OTHER, START_US, Clock, cash, digest_of, fill, ghost, new_url, opened, revised
+from tests.support.journals import (
+    ACCOUNT,
+    OTHER,
+    START_US,
+    Clock,
+    Intruder,
+    cash,
+    digest_of,
+    fill,
+    ghost,
+    new_url,
+    opened,
+    revised,
+)
 
 RAW = b'{"positions": []}'
 
@@ -169,6 +184,70 @@ def test_a_journal_with_another_history_is_refused_by_name(filled, run, tmp_path
     assert verify_archive(tmp_path / "archive")[1] == []
 
 
+def test_an_account_with_another_history_keeps_no_other_from_being_archived(filled, run, forge, tmp_path):
+    folder = tmp_path / "archive"
+    run()
+    forge(folder)
+    for account in (ACCOUNT, OTHER):
+        record(filled, cash(9, 9), account=account)
+    with pytest.raises(AccountMismatch, match=rf"account {ACCOUNT}: version 7 (?s:.*)archived meanwhile: 1$"):
+        run(key=Ed25519PrivateKey.generate())
+    manifests = [read_manifest(account_folder(folder, account)) for account in (ACCOUNT, OTHER)]
+    assert [one and one.head.version for one in manifests] == [7, 8]
+    assert json.loads((folder / "archive.json").read_text())["seals"] == []  # which would state the refused account too
+
+
+def test_a_journal_that_has_nothing_to_do_with_the_archive_is_refused(filled, run, tmp_path):
+    folder = tmp_path / "archive"
+    run(accounts=[OTHER])
+    (tmp_path / "elsewhere").mkdir()
+    other = new_url("sqlite", tmp_path / "elsewhere")
+    with Ledger.open(other, now_us=Clock()) as journal:
+        record(journal, opened())
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    with pytest.raises(BadValue, match=f"expected journal {filled.journal.identity()}.*: archive it into a new folder"):
+        archive(partial(open_journal, other), folder, lambda: START_US)
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+
+def test_a_process_of_a_killed_run_still_keeps_others_from_its_account(filled, run, tmp_path):
+    run()
+    lock = FileLock(account_folder(tmp_path / "archive", ACCOUNT) / "archive.lock")
+    assert lock.acquire()
+    with pytest.raises(JournalUnavailable, match="another run is writing this archive"):
+        run()
+    lock.release()
+    assert run()
+
+
+def test_a_journal_that_a_process_cannot_open_is_reported_as_that(filled, url, tmp_path):
+    opener = partial(open_in_one_process, os.getpid(), url)
+    with pytest.raises(JournalUnavailable, match="too many clients"):
+        archive(opener, tmp_path / "archive", lambda: START_US, jobs=2)
+
+
+def open_in_one_process(process, url):
+    if os.getpid() != process:
+        raise JournalUnavailable("too many clients")
+    return open_journal(url)
+
+
+def test_a_damaged_name_of_a_raw_answer_is_a_damaged_journal(filled, url, run):
+    intruder = Intruder(url)
+    intruder.disarm()
+    intruder("UPDATE events SET evidence = 'zz' WHERE evidence IS NOT NULL")
+    with pytest.raises(CorruptEvent, match="expected the SHA-256 of a raw answer, found 'zz'"):
+        run()
+
+
+def test_what_a_killed_first_run_left_is_no_foreign_file(filled, run, tmp_path):
+    folder = tmp_path / "archive"
+    folder.mkdir()
+    (folder / ".archive.json.0f2a9c51.partial").write_text("{")
+    run()
+    assert not list(folder.glob(".*"))
+
+
 def test_of_two_archivers_at_once_one_is_refused(filled, run, tmp_path):
     run()
     lock = FileLock(tmp_path / "archive" / "archive.lock")
@@ -261,8 +340,167 @@ def test_a_seal_proves_that_nothing_was_cut_off(filled, run, tmp_path):
     assert verify_archive(folder, "00")[1][0].what.startswith("it is signed with another key,")
     shutil.rmtree(place)
     assert [one.what for one in verify_archive(folder)[1]] == [
-        f"account {OTHER}: version 7 was sealed, and nothing of it is archived: it was cut off"
+        f"account {OTHER}: it states version 7, and nothing of it is archived: it was cut off, or never archived so far"
     ]
+
+
+@pytest.fixture
+def forge(url, tmp_path):
+    """Put another history of an account, which holds by itself, in its place."""
+
+    def forged(folder, account=ACCOUNT):
+        (tmp_path / "elsewhere").mkdir()
+        other = new_url("sqlite", tmp_path / "elsewhere")
+        with Ledger.open(other, now_us=Clock()) as journal:
+            record(journal, opened(account), *(cash(100 + at, at, profit=999) for at in range(6)), account=account)
+        archive(partial(open_journal, other), tmp_path / "forged", lambda: START_US)
+        place = account_folder(folder, account)
+        shutil.rmtree(place)
+        shutil.copytree(account_folder(tmp_path / "forged", account), place)
+
+    return forged
+
+
+def describe(folder, **fields):
+    path = folder / "archive.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | fields))
+
+
+@pytest.mark.parametrize("is_sealed_later", [False, True])
+def test_an_account_that_was_written_anew_is_found_by_a_seal(filled, run, forge, tmp_path, is_sealed_later):
+    """Whether a segment names the seal or the events were archived before, as by the manual page."""
+    folder, key = tmp_path / "archive", Ed25519PrivateKey.generate()
+    if is_sealed_later:
+        run()
+    run(key=key)
+    forge(folder)
+    describe(folder, accounts={})  # the seal alone shows it
+    [problem] = verify_archive(folder, key.public_key().public_bytes_raw().hex())[1]
+    assert problem.file == folder_name(ACCOUNT)
+    assert re.search(r"the chain was rewritten: .*\.seal states version 7 with chain hash", problem.what)
+
+
+def test_without_a_seal_the_last_run_shows_what_was_exchanged_or_is_missing(filled, run, forge, tmp_path):
+    folder = tmp_path / "archive"
+    run()
+    forge(folder)
+    (account_folder(folder, OTHER) / MANIFEST).unlink()
+    assert [(one.file, one.what.split(" states")[0]) for one in verify_archive(folder)[1]] == [
+        (folder_name(ACCOUNT), "the chain was rewritten: archive.json"),
+        ("archive.json", f"folder {folder_name(OTHER)}: it"),
+    ]
+
+
+def test_a_seal_from_elsewhere_shows_an_end_that_was_cut_off(filled, run, tmp_path):
+    """Somebody puts the archive of yesterday in the place of that of today: it holds by itself, seals and all."""
+    folder, key = tmp_path / "archive", Ed25519PrivateKey.generate()
+    public = key.public_key().public_bytes_raw().hex()
+    run(key=key)
+    shutil.copytree(folder, tmp_path / "yesterday")
+    record(filled, cash(9, 9))
+    archive(run.args[0], folder, lambda: START_US + 1_000_000, key=key)
+    path = max((folder / "seals").iterdir())
+    since = {"kept.seal": read_seal(path.read_text())}
+    assert verify_archive(folder, public, since=since)[1] == []
+    shutil.rmtree(folder)
+    (tmp_path / "yesterday").rename(folder)
+    assert verify_archive(folder, public)[1] == []
+    [problem] = verify_archive(folder, public, since=since)[1]
+    assert (problem.file, "it states version 8, and version 7 is archived" in problem.what) == ("kept.seal", True)
+
+
+def test_a_trusted_key_that_sealed_nothing_proves_nothing(filled, run, tmp_path):
+    run()
+    [problem] = verify_archive(tmp_path / "archive", "00")[1]
+    assert problem.what.startswith("no finished run sealed the archive with the trusted key")
+
+
+def test_a_seal_of_some_accounts_is_no_seal_of_the_journal(filled, run, tmp_path):
+    key = Ed25519PrivateKey.generate()
+    run(key=key, accounts=[ACCOUNT])
+    assert verify_archive(tmp_path / "archive", key.public_key().public_bytes_raw().hex())[1] == []
+    assert filled.journal.seals() == []
+    run(key=key)
+    assert len(filled.journal.seals()) == 1
+
+
+def change_manifest(folder, change):
+    path = account_folder(folder, ACCOUNT) / MANIFEST
+    manifest = json.loads(path.read_text())
+    change(manifest)
+    path.write_text(json.dumps(manifest))
+
+
+#: What is changed in a manifest, and what is said of it.
+CHANGES: Final = [
+    (lambda one: one["scales"].update(money=5), "the manifest has the scales"),
+    (lambda one: one.update(scales=[]), "the manifest has the scales"),
+    (lambda one: one["segments"][0].update(seal=[1]), "seal: expected a text, found"),
+    (lambda one: one["segments"][0]["events"].update(file=5), "file: expected a text, found 5"),
+    (lambda one: one["segments"][0]["events"].update(file="../../x"), "expected the file events-000000000001-"),
+    (lambda one: one["segments"][0]["events"].update(bytes="x"), "bytes: expected a whole number, found 'x'"),
+    (lambda one: one["segments"][0]["events"].update(rows=3), "expected 7 events"),
+    (lambda one: one["segments"][0]["evidence"].update(rows=3), "expected 3 raw answers, found 1"),
+    (lambda one: one["account"].update(server=5), "account: expected the name of a trade server"),
+    (lambda one: one["account"].update(login=10**30), "account: expected"),
+    (lambda one: one.update(form=2), "use a newer ledger"),
+]
+
+
+def test_a_changed_manifest_is_a_problem_of_its_account_alone(filled, run, tmp_path):
+    run()
+    path = account_folder(tmp_path / "archive", ACCOUNT) / MANIFEST
+    before = path.read_text()
+    for change, problem in CHANGES:
+        path.write_text(before)
+        change_manifest(tmp_path / "archive", change)
+        accounts, problems = verify_archive(tmp_path / "archive")
+        assert [problem in one.what for one in problems] == [True], (problem, problems)
+        assert OTHER in [one.account for one in accounts]
+
+
+def test_a_description_that_is_none_is_refused(filled, run, tmp_path):
+    run()
+    for text in ("[]", '"x"', '{"form": 1}', '{"form": 1, "seals": 5}', '{"form": 1, "seals": ["../x"]}'):
+        (tmp_path / "archive" / "archive.json").write_text(text)
+        with pytest.raises(BadValue, match="expected what ledger archive writes"):
+            verify_archive(tmp_path / "archive")
+
+
+def of_bytes(count):
+    """A column of texts that are no UTF-8."""
+    ends = b"".join(at.to_bytes(4, "little") for at in range(count + 1))
+    return pyarrow.StringArray.from_buffers(count, pyarrow.py_buffer(ends), pyarrow.py_buffer(b"\xff" * count))
+
+
+#: Which column gets which values, and what is said of it.
+STRANGE: Final = [
+    ("events", "profit", lambda count: pyarrow.array([1.5] * count), "expected the column profit of int64, found"),
+    ("events", "entry", lambda count: pyarrow.array([True] * count), "expected the column entry of int64, found"),
+    ("events", "comment", lambda count: pyarrow.array([[1]] * count), "expected the column comment of string, found"),
+    ("events", "schema", lambda count: pyarrow.array([None] * count, pyarrow.int64()), "of int64, never null, found"),
+    ("events", "comment", of_bytes, "can't decode byte 0xff"),
+    ("evidence", "size", lambda count: pyarrow.array([99] * count), "is not what was recorded"),
+]
+
+
+def test_columns_that_no_archive_has_are_problems(filled, run, tmp_path):
+    run()
+    place = account_folder(tmp_path / "archive", ACCOUNT)
+    manifest = (place / MANIFEST).read_text()
+    for kind, column, values, problem in STRANGE:
+        (place / MANIFEST).write_text(manifest)
+        [path] = place.glob(f"{kind}-*")
+        before = path.read_bytes()
+        table = pyarrow.parquet.read_table(path)
+        at, found = table.schema.get_field_index(column), values(len(table))
+        is_nullable = bool(found.null_count) or table.schema.field(at).nullable
+        pyarrow.parquet.write_table(table.set_column(at, pyarrow.field(column, found.type, is_nullable), found), path)
+        digests = {"bytes": path.stat().st_size, "sha256": check.file_of(path, 7).sha256}
+        change_manifest(tmp_path / "archive", lambda one, kind=kind, new=digests: one["segments"][0][kind].update(new))
+        problems = verify_archive(tmp_path / "archive")[1]
+        assert [problem in one.what for one in problems] == [True], (problem, problems)
+        path.write_bytes(before)
 
 
 def test_a_journal_is_restored_from_an_archive(filled, run, tmp_path):
@@ -310,7 +548,8 @@ def test_an_archive_has_what_its_journal_has_about_moves(filled, run, tmp_path):
     location = Location(epoch=2, state=MOVED, other="asia (sqlite:///asia.db)", other_id="asia's")
     origins = (FormerJournal("older", 2),)
     with Ledger.open(copied.target, now_us=Clock()) as moved:
-        restore_location(moved.journal, OTHER, location, origins)
+        journal: Any = moved.journal
+        restore_location(journal, OTHER, location, origins)
         archive(partial(open_journal, copied.target), tmp_path / "archive", lambda: START_US)  # it has nothing new but this
         found = list(replay(tmp_path / "archive", Where(workers=1)))
         assert found == list(replay_journal(moved))

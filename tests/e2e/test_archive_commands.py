@@ -165,6 +165,11 @@ def test_an_archive_is_sealed_grows_and_verifies(url, tmp_path):
     assert "0 events of 0 accounts" in again.text
     good = run("archive", "verify", folder, "--trusted-key", str(public))
     assert (good.code, good.text) == (0, "2 accounts, 15 events: ok\n")
+    kept = tmp_path / "kept.seal"
+    assert run("seal", "--key", str(secret), "--out", str(kept), journal=url).code == 0
+    since = run("archive", "verify", folder, "--trusted-key", str(public), "--since", str(kept))
+    assert (since.code, since.text.count(f"{kept}: account Desk/")) == (1, 18)  # these were never archived
+    assert "it states version 8, and nothing of it is archived" in since.text
     [path] = (tmp_path / "archive" / "accounts").glob("Desk_1-*/events-*")
     path.write_bytes(path.read_bytes()[:-1])
     bad = run("archive", "verify", folder, "--json")
