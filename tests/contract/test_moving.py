@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
@@ -231,11 +232,9 @@ def test_a_copy_of_before_the_account_came_is_not_taken_for_the_journal(tmp_path
         copy_journal(directory.open_journal("b").journal, older, Clock())
         directory.move(ACCOUNT, "b")
     with Directory.open(desk.directory_url, journals={"b": older}) as directory:
-        for ask in (
-            lambda: directory.account(ACCOUNT),
-            directory.accounts,
-            *(partial(directory.move, ACCOUNT, to) for to in "ab"),
-        ):
+        moves = [partial(directory.move, ACCOUNT, to) for to in "ab"]
+        asked: list[Callable[[], object]] = [lambda: directory.account(ACCOUNT), directory.accounts, *moves]
+        for ask in asked:
             with pytest.raises(JournalReplaced, match=r"epoch 2 by the directory, and b does not have it"):
                 ask()
         assert directory.open_journal("b").journal.head(ACCOUNT) is None  # no second history was begun

@@ -412,7 +412,12 @@ def test_a_question_about_orders_reads_no_file(url, tmp_path, monkeypatch):
     with reopened(url, tmp_path) as again:
         opened: list[Path] = []
         read = again.journal.segments._read
-        monkeypatch.setattr(again.journal.segments, "_read", lambda path, key: opened.append(path) or read(path, key))
+
+        def noted(path: Path, key: tuple[int, int, int]) -> object:
+            opened.append(path)
+            return read(path, key)
+
+        monkeypatch.setattr(again.journal.segments, "_read", noted)
         assert again.account(ACCOUNT).orders() == ()
         assert opened == []
         again.account(ACCOUNT).replay()

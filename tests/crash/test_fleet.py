@@ -268,7 +268,7 @@ def test_a_simulation_is_refused_that_would_not_be_what_its_report_states(accoun
     with pytest.raises(ValueError, match=f"found {gateways if gateways < 2 else accounts}"):
         Plan(accounts=accounts, gateways=gateways, interval_sec=3, minutes=0.1)
     if gateways == 1:
-        assert Plan(accounts=accounts, gateways=gateways, interval_sec=3, minutes=0.1, stop_gateway=False)
+        assert Plan(accounts=accounts, gateways=gateways, interval_sec=3, minutes=0.1, stop_gateway=False).gateways == 1
 
 
 def test_workers_killed_a_gateway_stopped_and_postgres_killed_lose_and_double_nothing(tmp_path):

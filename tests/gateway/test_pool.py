@@ -102,6 +102,7 @@ def test_other_keys_are_used_from_the_next_call_on(pools, tmp_path, monkeypatch)
     right, wrong = (load_client_keys(tmp_path / f"{one}.key_secret", tmp_path / "server.key") for one in ("desk", "stranger"))
     one = Served(range(FIRST_LOGIN, FIRST_LOGIN + 1), trade_every_ms=0, seed=1)
     one.server.keys, one.server.authorised = load_server_keys(tmp_path / "server.key_secret"), tmp_path / "authorised"
+    before = None
     with serving(one):
         for keys in (right, wrong, right):
             gateway = asked(pools, one, ONE, keys=keys, timeout_ms=30_000)
@@ -111,6 +112,7 @@ def test_other_keys_are_used_from_the_next_call_on(pools, tmp_path, monkeypatch)
             else:
                 assert gateway.positions().login == ONE.login
             before = gateway._pool
+        assert before is not None
         with before.lent():
             assert pools.pool(one.server.endpoint, keys=wrong) is not before
         assert before._idle == []  # what was lent is not kept either

@@ -268,9 +268,7 @@ class SqlJournal:
         self.derived = SqlDerived(self)
         file = self.file()
         beside = None if file is None else file.with_name(f"{file.name}{FOLDER_SUFFIX}")
-        self.segments = Segments(
-            segments or beside, self._plain_rows, self.hash_at, journal=file if segments is None else None
-        )
+        self.segments = Segments(segments or beside, self._plain_rows, self.hash_at, journal=file if segments is None else None)
         self._clocks: dict[int, equity.KnownClock] = {}  # of accounts that marks were stored of, by key
         # Of the events up to a version, which has this chain hash: ``_replaced``, and ``_asserted_behind``.
         self._replaced: dict[AccountId, tuple[int, bytes | None, dict[int, int]]] = {}
