@@ -114,6 +114,7 @@ LIBRARIES: Final = {  # library -> the modules that may use it
     "polars": {"frames"},
     "pyarrow": {"archive", "exporter", "frames"},
     "distributed": {"forensics"},
+    "py4j": {"forensics"},  # comes with pyspark
     "pyspark": {"forensics"},
     "ray": {"forensics"},
     "duckdb": {"forensics"},
