@@ -19,6 +19,12 @@ from tools.testkit.fleet import FIRST_LOGIN
 
 ROOT = Path(__file__).resolve().parents[2]
 ONE, TWO = map(str, names(2))
+#: Becomes a Python with other arguments. Whoever runs the tests may ignore SIGHUP, and it would inherit that.
+HEARING_HANGUPS = """
+import os, signal, sys
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
+"""
 
 
 @pytest.fixture
@@ -190,7 +196,7 @@ def test_a_supervisor_starts_its_workers_again_and_ends_them_in_good_order(name,
     with serving(gateway) as (address,), (tmp_path / "log").open("wb") as log:
         desk.add(names(2), address, "1s")
         supervisor = subprocess.Popen(
-            [sys.executable, "-m", "ledger", "sync", "--fleet", "--workers", "2", "--server-tz", "UTC"],
+            [sys.executable, "-c", HEARING_HANGUPS, "-m", "ledger", "sync", "--fleet", "--workers", "2", "--server-tz", "UTC"],
             cwd=ROOT, env=os.environ | {"LEDGER_JOURNAL": desk.url}, stderr=log,
         )  # fmt: skip
         try:
