@@ -73,6 +73,35 @@ def test_every_executor_gives_what_the_journal_gives(url, archive):
         assert json.loads(out) == expected
 
 
+#: What a program is connected with already, and what it does with that afterwards.
+CONNECTIONS = {
+    "spark": (
+        "from pyspark.sql import SparkSession; own = SparkSession.builder.master('local[2]').getOrCreate()",
+        "own.range(3).count()",
+    ),
+    "ray": ("import ray; ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)", "ray.get(ray.put(3))"),
+}
+
+
+@pytest.mark.parametrize("executor", CONNECTIONS)
+def test_a_connection_of_the_program_is_used_from_any_thread_and_left_open(archive, executor):
+    connect, use = CONNECTIONS[executor]
+    program = f"""
+from pathlib import Path
+from threading import Thread
+from ledger.forensics.questions import Where, replay
+{connect}
+found = []
+thread = Thread(target=lambda: found.extend(replay(Path({archive!r}), Where(executor={executor!r}))))
+thread.start()
+thread.join()
+print(len(found), {use})
+"""
+    environment = {**os.environ, "PYTHONPATH": ROOT, "PYTHONWARNINGS": "ignore", "PYSPARK_PYTHON": sys.executable}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=False)
+    assert done.stdout.splitlines()[-1:] == ["20 3"], done.stderr
+
+
 def _each_executor(*words: str) -> dict[str, tuple[int | None, str]]:
     """Run a command with every executor at once, and return what became of each: exit code and what it wrote as errors."""
     environment = {**os.environ, "PYTHONPATH": ROOT, "PYTHONWARNINGS": "ignore"}

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from typing import Any, TypeVar
+from uuid import uuid4
 
 from ledger.forensics.executors import reported
 
@@ -18,26 +19,26 @@ _SLICES = 8  # of each processor: so that none waits for the last
 def run(work: Callable[[str], T], paths: Sequence[str], workers: int, cluster: str | None) -> Iterator[T]:
     """Yield what the work returns of each path, in their order. As ``executors.Run``."""
     from py4j.protocol import Py4JError
-    from pyspark.sql import SparkSession
 
+    name = f"ledger {uuid4()}"
     with ExitStack() as stack:
-        session = SparkSession.getActiveSession()
-        if session is None:
-            with reported("spark", cluster, Exception):  # nothing of ours runs before it is connected
-                session = stack.enter_context(_started(cluster or f"local[{workers}]"))
+        with reported("spark", cluster, Exception):  # nothing of ours runs before it is connected
+            session = _session(name, cluster or f"local[{workers}]")
         context = session.sparkContext
+        if context.appName == name:
+            stack.callback(session.stop)
         with reported("spark", cluster, Py4JError):
             slices = max(1, min(len(paths), context.defaultParallelism * _SLICES))
             found = context.parallelize(paths, slices).map(work).collect()
         yield from found
 
 
-def _started(master: str) -> Any:
-    """Return a session of our own, which stops at the end of its context."""
+def _session(name: str, master: str) -> Any:
+    """Return a session of that name; in a program that has one, in whichever thread, that one."""
     from pyspark.sql import SparkSession
 
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)  # the workers' Python has what this one has
-    builder = SparkSession.builder.appName("ledger").master(master)
-    for name, value in _SETTINGS.items():
-        builder = builder.config(name, value)
+    builder = SparkSession.builder.appName(name).master(master)
+    for option, value in _SETTINGS.items():
+        builder = builder.config(option, value)
     return builder.getOrCreate()
