@@ -4,7 +4,7 @@
     python3 tools/test.py --quick               # lint, types, the manual, unit and meta tests: an answer in two minutes
     python3 tools/test.py --lint                # lint and types
     python3 tools/test.py --no-lint             # all tests
-    python3 tools/test.py --partitioned         # what is tested with journals, all on Postgres partitioned: ten minutes
+    python3 tools/test.py --partitioned         # what is tested with journals, all on Postgres partitioned
     python3 tools/test.py tests/unit -k netting # what pytest makes of these words, nothing else
 
 It makes its own ``.venv`` (see ``bootstrap``) and needs the network for that once. The exit code is 0 only if

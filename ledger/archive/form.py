@@ -40,6 +40,8 @@ GROWING: Final = ("version", "time_msc", "recorded_us", "deal", "position_id", "
 _NEVER_NULL: Final = ("version", "kind", "schema", "time_msc", "recorded_us", "natural_key", "placement", "hash")
 _SAFE: Final = re.compile(r"[^A-Za-z0-9-]+")
 _NAME_LENGTH: Final = 48
+#: Windows waits for no more processes at once, so no pool here has more.
+PROCESSES_MAX: Final = 61
 #: Digits of the SHA-256 that a folder's name ends with.
 NAME_DIGITS: Final = 16
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -33,6 +33,7 @@ from ledger.archive.form import (
     GROUP_ROWS,
     LOCK,
     MANIFEST,
+    PROCESSES_MAX,
     SEALS,
     SEGMENT_ROWS,
     account_folder,
@@ -66,8 +67,6 @@ _BATCH: Final = 8192
 _ASSERTED: Final = ("placement", "position_id", "order_msc", "order_deal")
 #: Raw answers are written some at a time: so many bytes of them.
 _ANSWER_BYTES: Final = 16 * 1024 * 1024
-#: Windows waits for no more processes at once.
-_PROCESSES_MAX: Final = 61
 
 
 @frozen(kw_only=True)
@@ -306,7 +305,7 @@ def _archived(
         return
     context = get_context("spawn")  # a journal that is open is not taken over by a fork
     try:
-        with ProcessPoolExecutor(min(jobs, len(tasks), _PROCESSES_MAX), context, _begin_worker) as workers:
+        with ProcessPoolExecutor(min(jobs, len(tasks), PROCESSES_MAX), context, _begin_worker) as workers:
             for found in workers.map(partial(_in_worker, open_journal, folder, seal), tasks):
                 if isinstance(found, Archived):
                     progress(found.events)
@@ -504,7 +503,7 @@ def _group(rows: Iterator[Row], schema: Any, wanted: dict[str, None]) -> list[An
 
 
 def _write_evidence(
-    journal: Journal, account: AccountId, events: Path, wanted: Iterable[str], known: set[bytes]
+    journal: Journal, account: AccountId, events: Path, wanted: Collection[str], known: set[bytes]
 ) -> File | None:
     """Write the raw answers that a segment is the first to name, beside its events; None if there are none."""
     for digest in wanted:

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import gc
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
 from typing import TypeVar
 
+from ledger.archive.form import PROCESSES_MAX
 from ledger.errors import BadValue
 from ledger.forensics.executors import reported
 
 T = TypeVar("T")
 _GARBAGE = 50_000  # new objects before Python looks for garbage, as in the command
-_WINDOWS_MAX = 61  # processes of a pool there
 _CHUNKS = 16  # of each process: so that none waits for the last
 
 
@@ -26,8 +25,7 @@ def run(work: Callable[[str], T], paths: Sequence[str], workers: int, cluster: s
     if workers == 1 or len(paths) < 2:
         yield from map(work, paths)
         return
-    if sys.platform == "win32":
-        workers = min(workers, _WINDOWS_MAX)
+    workers = min(workers, PROCESSES_MAX)
     with (
         reported("local", None, BrokenProcessPool),
         ProcessPoolExecutor(workers, get_context("spawn"), gc.set_threshold, (_GARBAGE,)) as pool,

@@ -768,7 +768,7 @@ class _Writer:
         except JournalReplaced:
             pass
         except JournalUnavailable:
-            return True  # nobody knows; the end of the process does no harm
+            return True  # it may be another file; what the process leaves open does no harm
         fault = self._files.fault
         if fault in (Fault.LOG, Fault.MOVED):
             with suppress(sqlite3.Error):
